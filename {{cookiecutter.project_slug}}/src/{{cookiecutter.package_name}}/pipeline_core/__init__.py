@@ -1,0 +1,25 @@
+"""A small runtime for pipelines of threads. Read `pipeline_manager.py` first, then `base_worker.py`."""
+
+import logging
+
+from .base_worker import BaseWorker
+from .errors import DeadLetter, PipelineError
+from .pipeline_manager import PipelineManager
+from .report import PipelineReport, StageReport
+from .source import SENTINEL, FailedItem, robust_put
+from .sub_task_pool import SubTaskPoolWorker
+
+__all__ = [
+    "SENTINEL",
+    "BaseWorker",
+    "DeadLetter",
+    "FailedItem",
+    "PipelineError",
+    "PipelineManager",
+    "PipelineReport",
+    "StageReport",
+    "SubTaskPoolWorker",
+    "robust_put",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())

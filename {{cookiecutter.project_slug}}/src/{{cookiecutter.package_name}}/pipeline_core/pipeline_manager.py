@@ -1,0 +1,362 @@
+"""Builds a pipeline of stages, runs it once, and answers for it: order, errors, stop, and the report."""
+
+import inspect
+import logging
+import re
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
+from threading import Event, Lock, Thread
+from time import perf_counter
+from typing import Any, Literal
+
+from .base_worker import BaseWorker
+from .channel import Channel, Closed
+from .errors import DeadLetter, PipelineError
+from .policy import DeadLetters, Policy
+from .report import PipelineReport
+from .serial import serial_stage
+from .source import Queue, Source
+from .stacks import stacks
+from .stage import Stage, StagePlan
+
+logger = logging.getLogger(__name__)
+
+SourceLike = Iterable[Any] | Callable[[Queue, Event], object]
+OnError = Literal["stop", "skip"]
+
+
+class PipelineManager:
+    """A pipeline: `add_worker` once for each stage, then `run` or `start`, once.
+
+    `queue_size`       items that wait before each stage, and results that wait for the consumer
+    `ordered`          results come in the order of the items; False: as they are completed
+    `on_error`         "stop": the first item that fails ends the run; "skip": it becomes a dead letter
+    `max_failures`     under "skip", end the run after more failures than this: a whole number counts them, a float from
+                       0 to 1 is their share of the items read (judged from 100 items on, and at the end)
+    `stall_timeout`    seconds without any progress after which the stacks of all workers are logged
+    `on_dead_letter`   called with each DeadLetter, in the worker's thread, one call at a time
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "pipeline",
+        queue_size: int = 100,
+        ordered: bool = True,
+        on_error: OnError = "stop",
+        max_failures: float | None = None,
+        stall_timeout: float | None = None,
+        on_dead_letter: Callable[[DeadLetter], object] | None = None,
+    ) -> None:
+        _check_count("queue_size", queue_size, at_least=1)
+        _check_on_error(on_error)
+        if max_failures is not None and (max_failures < 0 or (isinstance(max_failures, float) and max_failures > 1)):
+            raise ValueError(f"max_failures must be a whole number, or a share from 0.0 to 1.0, not {max_failures!r}")
+        _check_seconds("stall_timeout", stall_timeout)
+        if on_dead_letter is not None and not callable(on_dead_letter):
+            raise TypeError(f"on_dead_letter must be callable, not {on_dead_letter!r}")
+        self.name = name
+        self.queue_size = queue_size
+        self.ordered = ordered
+        self.on_error: OnError = on_error
+        self.stall_timeout = stall_timeout
+        self.stop_event = Event()
+        self._plans: list[StagePlan] = []
+        self._stages: list[Stage] = []
+        self._source: Source | None = None
+        self._results = Channel[Any](queue_size)
+        self._dead_letters = DeadLetters(max_failures, on_dead_letter, self._items_read)
+        self._lock = Lock()
+        self._state = "new"
+        self._delivered = 0
+        self._undelivered = 0
+        self._started: float | None = None
+        self._ended: float | None = None
+        self._error: PipelineError | None = None
+        self._finished = Event()
+
+    def add_worker(
+        self,
+        worker_class: type[BaseWorker[Any, Any]],
+        *,
+        name: str | None = None,
+        workers: int = 1,
+        worker_args: Mapping[str, Any] | None = None,
+        queue_size: int | None = None,
+        on_error: OnError | None = None,
+        retries: int = 0,
+        batch_size: int | None = None,
+        batch_timeout: float | None = None,
+    ) -> "PipelineManager":
+        """Add a stage behind the others. Returns the manager, so that calls chain.
+
+        `name`           what reports and errors call it; from the class's name, if not told
+        `workers`        threads, each with an instance of its own, made with `worker_args` as keywords
+        `queue_size`, `on_error`
+                         for this stage, where it differs from the manager's
+        `retries`        attempts after a failed one, with growing pauses
+        `batch_size`     items for each call of `process_batch`; a batch is complete after `batch_timeout` seconds, too
+        """
+        if self._state != "new":
+            raise RuntimeError("add_worker() after the start: stages are added before run() or start()")
+        if not (isinstance(worker_class, type) and issubclass(worker_class, BaseWorker)):
+            raise TypeError(f"worker_class must be a subclass of BaseWorker, not {worker_class!r}")
+        method = "process_item" if batch_size is None else "process_batch"
+        if getattr(worker_class, method) is getattr(BaseWorker, method):
+            raise TypeError(f"worker_class {worker_class.__name__} must define {method}()")
+        name = name if name is not None else _stage_name(worker_class)
+        if not name or name in ("source", *(plan.name for plan in self._plans)):
+            raise ValueError(f"name must not be empty, 'source' or the name of another stage: {name!r}")
+        _check_count("workers", workers, at_least=1)
+        _check_count("queue_size", queue_size, at_least=1)
+        _check_count("retries", retries, at_least=0)
+        _check_count("batch_size", batch_size, at_least=1)
+        _check_seconds("batch_timeout", batch_timeout)
+        _check_on_error(on_error)
+        arguments = dict(worker_args or {})
+        try:
+            inspect.signature(worker_class).bind(**arguments)
+        except TypeError as error:
+            raise TypeError(f"worker_args do not fit {worker_class.__name__}(): {error}") from None
+        size = queue_size or self.queue_size
+        skip = (on_error or self.on_error) == "skip"
+        self._plans.append(
+            StagePlan(worker_class, name, workers, arguments, size, skip, retries, batch_size, batch_timeout)
+        )
+        return self
+
+    def run(self, source: SourceLike, *, serial: bool = False) -> Iterator[Any]:
+        """Run, and iterate over the results as they come. Work begins with the first `next()`.
+
+        Closing the iterator, or leaving the loop over it, stops everything. Raises PipelineError in the place of the
+        item that ended the run. `source` is an iterable, read in a thread of its own, or a function that is called
+        there with a queue and the stop event: see `robust_put`. `serial=True` is the plain loop in this thread.
+        """
+        self._claim(source, serial)
+        return self._run(serial)
+
+    def start(self, source: SourceLike) -> None:
+        """Run in the background, and drop the results. `wait_for_completion` tells how it went."""
+        self._claim(source)
+        self._launch(serial=False)
+        Thread(target=self._drop_results, name=f"{self.name}-results", daemon=True).start()
+
+    def wait_for_completion(self, timeout: float | None = None) -> PipelineReport:
+        """Wait until the run is over. Raises the PipelineError that ended it.
+
+        Past `timeout` seconds the run is stopped, and TimeoutError names the stages that are still busy, with the
+        stacks of their workers. Interrupted (Ctrl-C), the run is stopped and ended before this raises.
+        """
+        if self._started is None:
+            raise RuntimeError("nothing runs: call start() first, or iterate over what run() returns")
+        try:
+            if not self._finished.wait(timeout):
+                busy = stacks(self._stages, only_busy=True)
+                self.stop()
+                raise TimeoutError(f"{self.name} has not finished after {timeout} seconds; stopped. Busy:\n{busy}")
+        except KeyboardInterrupt:
+            self.stop()
+            self._finished.wait()
+            raise
+        if self._error is not None:
+            raise self._error
+        return self.report
+
+    def stop(self, *, drain: bool = False) -> None:
+        """End the run: from any thread, at any time, any number of times. Returns at once.
+
+        Items in the pipeline are dropped, and counted as aborted; calls in flight end by themselves. With `drain`, no
+        more items are read, and those that are in are finished.
+        """
+        if drain and self._source is not None:
+            self._source.drain()
+            return
+        if not self.stop_event.is_set():
+            self.stop_event.set()
+        if self._source is not None:
+            self._source.outbox.cancel()
+        for stage in self._stages:
+            stage.cancel()
+        self._results.cancel()
+
+    @property
+    def report(self) -> PipelineReport:
+        """The numbers of the run: as of now while it runs, final afterwards."""
+        seconds = 0.0 if self._started is None else (self._ended or perf_counter()) - self._started
+        port = None if self._source is None else self._source.port
+        return PipelineReport(
+            name=self.name,
+            state=self._state,
+            seconds=seconds,
+            read=port.received if port else 0,
+            source_failed=port.failed if port else 0,
+            source_aborted=port.aborted if port else 0,
+            stages=tuple(stage.report() for stage in self._stages),
+            delivered=self._delivered,
+            undelivered=self._undelivered,
+            skipped=self._dead_letters.count,
+            dead_letters=tuple(self._dead_letters.kept),
+            error=self._error,
+        )
+
+    def _claim(self, source: SourceLike, serial: bool = False) -> None:
+        """Make the channels and the stages; no thread runs yet."""
+        if not (isinstance(source, Iterable) or callable(source)):
+            raise TypeError(f"source must be an iterable or a function (queue, stop_event), not {source!r}")
+        if not self._plans:
+            raise RuntimeError("the pipeline has no stage: call add_worker() first")
+        with self._lock:
+            if self._state != "new":
+                raise RuntimeError("a PipelineManager runs once: build another for another run")
+            self._state = "running"
+        plans = [replace(plan, workers=1) if serial else plan for plan in self._plans]
+        channels = [Channel[Any](plan.queue_size) for plan in plans] + [self._results]
+        policy = self._policy("source", self.on_error == "skip")
+        try:
+            for plan, inbox, outbox in zip(plans, channels, channels[1:], strict=False):
+                stage_policy = self._policy(plan.name, plan.skip, plan.retries)
+                self._stages.append(
+                    Stage(plan, inbox, outbox, ordered=self.ordered, policy=stage_policy, prefix=self.name)
+                )
+        except PipelineError as error:
+            self._state, self._error = "failed", error
+            raise
+        self._source = Source(source, channels[0], policy, f"{self.name}-source")
+
+    def _launch(self, serial: bool) -> None:
+        self._started = perf_counter()
+        if self.stop_event.is_set():
+            self.stop()
+        if serial:
+            return
+        for stage in self._stages:
+            stage.start()
+        self._source_of_run.thread.start()
+        if self.stall_timeout is not None:
+            Thread(target=self._watch, args=(self.stall_timeout,), name=f"{self.name}-watch", daemon=True).start()
+
+    def _policy(self, stage: str, skip: bool, retries: int = 0) -> Policy:
+        return Policy(stage, self.stop_event, self._dead_letters if skip else None, retries)
+
+    def _run(self, serial: bool = False) -> Generator[Any, None, None]:
+        """The edge: from here results go to the consumer, and the error that ended the run."""
+        failure: PipelineError | None = None
+        completed = interrupted = False
+        loop = self._serial_loop()
+        try:
+            if self._started is None:
+                self._launch(serial)
+            get = loop.__next__ if serial else self._results.get
+            while True:
+                yield get()
+                self._delivered += 1
+        except (Closed, StopIteration):
+            completed = not self.stop_event.is_set()
+            failure = self._results.failure
+        except PipelineError as error:
+            failure = error
+        except GeneratorExit:
+            self._delivered += 1
+            raise
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
+        finally:
+            loop.close()
+            failure = self._finish(failure, completed, interrupted)
+        try:
+            if failure is not None:
+                raise failure
+        finally:
+            failure = None  # The error knows this frame: no cycle.
+
+    def _serial_loop(self) -> Generator[Any, None, None]:
+        stream = self._source_of_run.serially()
+        for stage in self._stages:
+            stream = serial_stage(stage, stream)
+        with closing(stream):
+            while not self.stop_event.is_set():
+                try:
+                    yield next(stream)
+                except StopIteration:
+                    return
+
+    def _drop_results(self) -> None:
+        try:
+            for _ in self._run():
+                pass
+        except PipelineError:
+            pass  # `wait_for_completion` raises it.
+
+    def _finish(self, failure: PipelineError | None, completed: bool, interrupted: bool) -> PipelineError | None:
+        """Wait for every thread, close the accounts, and return the failure to raise."""
+        source = self._source_of_run
+        self.stop()
+        for stage in self._stages:
+            stage.join()
+        source.join()
+        for stage in self._stages:
+            stage.settle()
+        self._undelivered = len(self._results)
+        self._results.clear()
+        if interrupted and self._stages:  # Ctrl-C may strike between taking a result and handing it over.
+            self._undelivered = self._stages[-1].report().emitted - self._delivered
+        failures = [failure, *(stage.failure for stage in self._stages), source.port.failure]
+        failure = next((found for found in failures if found is not None), None)
+        if completed and failure is None and self._dead_letters.too_many():
+            first = self._dead_letters.kept[0]
+            failure = PipelineError.of(
+                first.error, first.stage, "more items than max_failures", first.item, first.index
+            )
+        self._error = failure
+        self._state = "failed" if failure is not None else "completed" if completed else "stopped"
+        self._ended = perf_counter()
+        if failure is not None:
+            logger.error("%s: %s", self.name, failure)
+        for imbalance in self.report.imbalances():
+            logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
+        self._finished.set()
+        return failure
+
+    def _watch(self, seconds: float) -> None:
+        """Log all stacks whenever nothing has moved for `seconds`."""
+        before = self._moved()
+        while not self._finished.wait(seconds):
+            now = self._moved()
+            if now == before:
+                found = stacks(self._stages, only_busy=False)
+                logger.warning("%s: nothing has moved for %s seconds:\n%s", self.name, seconds, found)
+            before = now
+
+    def _items_read(self) -> int:
+        return 0 if self._source is None else self._source.port.received
+
+    def _moved(self) -> tuple[int, ...]:
+        ports = [self._source_of_run.port, *(port for stage in self._stages for port in stage.ports)]
+        return (self._delivered, *(port.received + port.emitted + port.retried for port in ports))
+
+    @property
+    def _source_of_run(self) -> Source:
+        assert self._source is not None
+        return self._source
+
+
+def _stage_name(worker_class: type) -> str:
+    """QualityControlWorker is quality_control."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", worker_class.__name__.removesuffix("Worker")).lower()
+
+
+def _check_count(name: str, value: int | None, *, at_least: int) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
+        raise ValueError(f"{name} must be a whole number of {at_least} or more, not {value!r}")
+
+
+def _check_seconds(name: str, value: float | None) -> None:
+    if value is not None and not (isinstance(value, (int, float)) and value > 0):
+        raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
+
+
+def _check_on_error(value: str | None) -> None:
+    if value not in (None, "stop", "skip"):
+        raise ValueError(f'on_error must be "stop" or "skip", not {value!r}')

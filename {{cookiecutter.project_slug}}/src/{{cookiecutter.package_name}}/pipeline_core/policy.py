@@ -1,0 +1,161 @@
+"""What becomes of an item whose stage raises: tried again, given up, or the end of the run.
+
+Threads, batches, sub-task pools and serial mode all share what stands here.
+"""
+
+import logging
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from functools import partial
+from threading import Event, Lock
+from types import GeneratorType
+from typing import Any, Final
+
+from .channel import Closed
+from .errors import DeadLetter, PipelineError
+from .ports import Port
+
+KEPT_DEAD_LETTERS = 1000
+FRACTION_FROM = 100  # Items read before a fraction of failures says anything.
+
+logger = logging.getLogger(__name__)
+
+
+class _Aborted:
+    """The outcome of an item that a stop took away between two attempts."""
+
+
+ABORTED: Final = _Aborted()
+
+
+class Expansion:
+    """The outcome of a generator stage: iterating gives its outputs, and leaves `failure` behind if it raised."""
+
+    def __init__(
+        self, first: object, rest: Generator[Any, None, None], blame: Callable[[BaseException], PipelineError]
+    ):
+        self._next = first
+        self._rest = rest
+        self._blame = blame
+        self.empty = True
+        self.failure: PipelineError | None = None
+
+    def __iter__(self) -> "Expansion":
+        return self
+
+    def __next__(self) -> Any:
+        output, self._next = self._next, None
+        try:
+            while output is None:
+                output = next(self._rest)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failure = self._blame(error)
+            raise StopIteration from None
+        self.empty = False
+        return output
+
+    def close(self) -> None:
+        """Let go of the generator, so that its `finally` runs."""
+        try:
+            self._rest.close()
+        except BaseException as error:
+            self.failure = self.failure or self._blame(error)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How one stage deals with errors: `retries` more attempts, then the dead letters, or the end of the run."""
+
+    stage: str
+    stop_event: Event
+    dead_letters: "DeadLetters | None" = None  # None: a failure ends the run.
+    retries: int = 0
+    backoff: float = 0.1  # seconds before the first retry; doubles with each
+    max_backoff: float = 30.0
+
+    def attempt(self, call: Callable[[Any], Any], item: Any, port: Port, phase: str = "process_item") -> Any:
+        """Call, perhaps several times, and say what became of it. Never raises.
+
+        Returns the output, None (filtered), an Expansion, the PipelineError that the last attempt ended in, or
+        ABORTED. Only an Exception is tried again: SystemExit and its like mean it.
+        """
+        attempt = 1
+        while True:
+            try:
+                output = call(item)
+                if type(output) is GeneratorType:
+                    first = next(output, None)  # What fails before it gave anything can be tried again.
+                    blame = partial(self.blame, phase=phase, item=item, index=port.ticket, attempt=attempt)
+                    return Expansion(first, output, blame)
+                return output
+            except Closed:
+                return ABORTED
+            except BaseException as error:
+                if attempt > self.retries or not isinstance(error, Exception):
+                    return self.blame(error, phase, item, port.ticket, attempt)
+            if self.stop_event.wait(self.delay(attempt)):
+                return ABORTED
+            port.retried += 1
+            attempt += 1
+
+    def judge(self, failure: PipelineError) -> PipelineError | None:
+        """None if the item is given up and the run goes on, else the failure that ends the run."""
+        return failure if self.dead_letters is None else self.dead_letters.add(failure)
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after a failed attempt: exponential with full jitter.
+
+        Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
+        """
+        return random.uniform(0, min(self.max_backoff, self.backoff * 2 ** min(attempt - 1, 30)))
+
+    def blame(
+        self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
+    ) -> PipelineError:
+        return PipelineError.of(cause, self.stage, phase, item, index, attempt)
+
+
+class DeadLetters:
+    """The items given up in one run, and the judgement of how many are too many. Any thread may call."""
+
+    def __init__(
+        self,
+        max_failures: float | None,
+        callback: Callable[[DeadLetter], object] | None,
+        items_read: Callable[[], int],
+    ) -> None:
+        self.kept: list[DeadLetter] = []  # The first KEPT_DEAD_LETTERS; a callback sees them all.
+        self.count = 0
+        self._max_failures = max_failures
+        self._callback = callback
+        self._items_read = items_read
+        self._lock = Lock()
+
+    def add(self, failure: PipelineError) -> PipelineError | None:
+        """Give an item up. Returns the failure to stop with, if this was one too many or the callback raised."""
+        if not isinstance(failure.__cause__, Exception):
+            return failure
+        letter = DeadLetter.of(failure)
+        with self._lock:
+            self.count += 1
+            if self.too_many(at_least=FRACTION_FROM):
+                return failure
+            if len(self.kept) < KEPT_DEAD_LETTERS:
+                self.kept.append(letter)
+            logger.warning("skipped: %s", failure)
+            if self._callback is not None:
+                try:
+                    self._callback(letter)
+                except BaseException as error:
+                    return PipelineError.of(error, failure.stage, "on_dead_letter", failure.item, failure.index)
+        return None
+
+    def too_many(self, at_least: int = 1) -> bool:
+        """Whether `max_failures` is passed: a whole number counts items, a float is the share of the items read."""
+        limit = self._max_failures
+        if isinstance(limit, float):
+            limit = limit * max(self._items_read(), at_least)
+        return limit is not None and self.count > limit

@@ -1,0 +1,83 @@
+"""What a run did, in numbers that add up."""
+
+from dataclasses import dataclass
+
+from .errors import DeadLetter, PipelineError
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """One stage. The four fates of an item are counted apart, each by whoever let go of it; none is computed.
+
+    `received`  items taken in; `processed` of them gave output, `filtered` gave none, `failed` raised (in the last of
+                their attempts), and `aborted` were in when the run ended
+    `retried`   attempts beyond the first
+    `emitted`   outputs; more than `processed` where a stage yields several for an item
+    `busy`, `waiting_for_input`, `waiting_for_output`
+                shares of its workers' time, from 0 to 1. Busy near 1: this stage limits the pipeline. Waiting for
+                output: a later one does. Waiting for input: an earlier one, or the source
+    """
+
+    name: str
+    workers: int
+    received: int
+    processed: int
+    filtered: int
+    failed: int
+    aborted: int
+    retried: int
+    emitted: int
+    busy: float
+    waiting_for_input: float
+    waiting_for_output: float
+
+
+@dataclass(frozen=True)
+class PipelineReport:
+    """A whole run; while it runs, a glance at it.
+
+    `state`          "new", "running", "completed", "stopped" (by `stop()` or a consumer that left) or "failed"
+    `seconds`        since the start, or from start to end
+    `read`           items that the source gave; `source_failed` of them it could not make, `source_aborted` never got in
+    `delivered`      results that the consumer got; `undelivered` ones were on their way when the run ended
+    `dead_letters`   the first items that were given up; `skipped` says how many there were
+    `error`          what ended the run
+    """
+
+    name: str
+    state: str
+    seconds: float
+    read: int
+    source_failed: int
+    source_aborted: int
+    stages: tuple[StageReport, ...]
+    delivered: int
+    undelivered: int
+    skipped: int
+    dead_letters: tuple[DeadLetter, ...]
+    error: PipelineError | None
+
+    @property
+    def failed(self) -> int:
+        """Items that failed, in the source or in any stage."""
+        return self.source_failed + sum(stage.failed for stage in self.stages)
+
+    @property
+    def bottleneck(self) -> StageReport | None:
+        """The stage whose workers were busy for the largest share of their time."""
+        return max(self.stages, key=lambda stage: stage.busy, default=None)
+
+    def imbalances(self) -> list[str]:
+        """The sums that do not come out, of a run that has ended. Not empty: a bug in the pipeline's core."""
+        found = []
+        given, giver = self.read - self.source_failed - self.source_aborted, "the source"
+        for stage in self.stages:
+            fates = stage.processed + stage.filtered + stage.failed + stage.aborted
+            if stage.received != given:
+                found.append(f"{giver} emitted {given} items, and {stage.name} received {stage.received}")
+            if stage.received != fates:
+                found.append(f"{stage.name} received {stage.received} items and accounts for {fates}")
+            given, giver = stage.emitted, stage.name
+        if given != self.delivered + self.undelivered:
+            found.append(f"{giver} emitted {given} items, and {self.delivered} + {self.undelivered} came out")
+        return found
