@@ -88,12 +88,14 @@ class BaseWorker(Generic[In, Out]):
         if len(items) > 1:
             try:
                 outcomes = self._checked_batch(items)
-            except Exception:
-                self.logger.debug("a batch of %d items failed: each is tried alone", len(items), exc_info=True)
+            except BaseException as error:
+                self.logger.debug("%s; each is tried alone", self._policy.blame(error, "process_batch", items, first))
         call: Callable[[In], Any]
         batched = self._batch_size is not None
         call, phase = (self._process_alone, "process_batch") if batched else (self.process_item, "process_item")
         for position, item in enumerate(items):
+            if position and self.stop_event.is_set():
+                return
             port.ticket = first + position
             if outcomes is not None:
                 yield outcomes[position]
@@ -101,7 +103,7 @@ class BaseWorker(Generic[In, Out]):
                 yield self._policy.attempt(call, item, port, phase)
 
     def _checked_batch(self, items: list[In]) -> list[Out | None]:
-        outputs = self.process_batch(items)
+        outputs = list(self.process_batch(items))
         if len(outputs) != len(items):
             raise ValueError(f"process_batch() returned {len(outputs)} outputs for {len(items)} items")
         return outputs
@@ -127,7 +129,10 @@ class BaseWorker(Generic[In, Out]):
     def _expand(self, port: Port, outputs: Expansion) -> None:
         try:
             for output in outputs:
-                port.emit(output)
+                if output is not None:
+                    port.emit(output)
+                elif self.stop_event.is_set():
+                    raise Closed
         except Closed:
             port.count("aborted")
             raise

@@ -89,7 +89,7 @@ class Channel(Generic[T]):
         try:
             item = self._items.popleft()
         except IndexError:
-            return self._wait_for_item(timeout)
+            item = self._wait_for_item(timeout)
         if self._writer_waits and len(self._items) <= self._refill_at:
             self._writer_waits = False
             self._room_ready.set()

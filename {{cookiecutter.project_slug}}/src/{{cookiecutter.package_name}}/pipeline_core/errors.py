@@ -9,7 +9,7 @@ def short(item: object, to_text: Callable[[object], str] = repr, limit: int = 20
     """`to_text(item)`, cut to `limit` characters; never raises."""
     try:
         text = to_text(item)
-    except Exception as error:
+    except BaseException as error:
         text = f"<{type(item).__name__}, which raised {type(error).__name__} when asked for its text>"
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 

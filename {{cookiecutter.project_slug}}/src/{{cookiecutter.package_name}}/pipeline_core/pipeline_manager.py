@@ -3,10 +3,11 @@
 import inspect
 import logging
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, get_ident
 from time import perf_counter
 from typing import Any, Literal
 
@@ -51,8 +52,8 @@ class PipelineManager:
     ) -> None:
         _check_count("queue_size", queue_size, at_least=1)
         _check_on_error(on_error)
-        if max_failures is not None and (max_failures < 0 or (isinstance(max_failures, float) and max_failures > 1)):
-            raise ValueError(f"max_failures must be a whole number, or a share from 0.0 to 1.0, not {max_failures!r}")
+        if max_failures is not None and not (type(max_failures) is float and 0 <= max_failures <= 1):
+            _check_count("max_failures (or a share from 0.0 to 1.0)", max_failures, at_least=0)
         _check_seconds("stall_timeout", stall_timeout)
         if on_dead_letter is not None and not callable(on_dead_letter):
             raise TypeError(f"on_dead_letter must be callable, not {on_dead_letter!r}")
@@ -109,24 +110,24 @@ class PipelineManager:
         if not name or name in ("source", *(plan.name for plan in self._plans)):
             raise ValueError(f"name must not be empty, 'source' or the name of another stage: {name!r}")
         _check_count("workers", workers, at_least=1)
-        _check_count("queue_size", queue_size, at_least=1)
+        _check_count("queue_size", queue_size, at_least=1, optional=True)
         _check_count("retries", retries, at_least=0)
-        _check_count("batch_size", batch_size, at_least=1)
+        _check_count("batch_size", batch_size, at_least=1, optional=True)
         _check_seconds("batch_timeout", batch_timeout)
-        _check_on_error(on_error)
+        _check_on_error(on_error := on_error if on_error is not None else self.on_error)
         arguments = dict(worker_args or {})
         try:
             inspect.signature(worker_class).bind(**arguments)
         except TypeError as error:
             raise TypeError(f"worker_args do not fit {worker_class.__name__}(): {error}") from None
         size = queue_size or self.queue_size
-        skip = (on_error or self.on_error) == "skip"
+        skip = on_error == "skip"
         self._plans.append(
             StagePlan(worker_class, name, workers, arguments, size, skip, retries, batch_size, batch_timeout)
         )
         return self
 
-    def run(self, source: SourceLike, *, serial: bool = False) -> Iterator[Any]:
+    def run(self, source: SourceLike, *, serial: bool = False) -> Generator[Any, None, None]:
         """Run, and iterate over the results as they come. Work begins with the first `next()`.
 
         Closing the iterator, or leaving the loop over it, stops everything. Raises PipelineError in the place of the
@@ -139,7 +140,11 @@ class PipelineManager:
     def start(self, source: SourceLike) -> None:
         """Run in the background, and drop the results. `wait_for_completion` tells how it went."""
         self._claim(source)
-        self._launch(serial=False)
+        try:
+            self._launch(serial=False)
+        except BaseException:
+            self._finish(None, completed=False, interrupted=False)
+            raise
         Thread(target=self._drop_results, name=f"{self.name}-results", daemon=True).start()
 
     def wait_for_completion(self, timeout: float | None = None) -> PipelineReport:
@@ -179,6 +184,10 @@ class PipelineManager:
         for stage in self._stages:
             stage.cancel()
         self._results.cancel()
+
+    @property
+    def stage_names(self) -> list[str]:
+        return [plan.name for plan in self._plans]
 
     @property
     def report(self) -> PipelineReport:
@@ -242,7 +251,8 @@ class PipelineManager:
     def _run(self, serial: bool = False) -> Generator[Any, None, None]:
         """The edge: from here results go to the consumer, and the error that ended the run."""
         failure: PipelineError | None = None
-        completed = interrupted = False
+        completed = interrupted = collected = False
+        consumer = get_ident()
         loop = self._serial_loop()
         try:
             if self._started is None:
@@ -258,13 +268,17 @@ class PipelineManager:
             failure = error
         except GeneratorExit:
             self._delivered += 1
+            collected = get_ident() != consumer
             raise
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C, or whatever else a signal handler raises here.
             interrupted = True
             raise
         finally:
             loop.close()
-            failure = self._finish(failure, completed, interrupted)
+            if collected:  # Garbage collection may strike in a thread, or under a lock, that we would wait for.
+                Thread(target=self._finish, args=(None, False, False), name=f"{self.name}-finish", daemon=True).start()
+            else:
+                failure = self._finish(failure, completed, interrupted)
         try:
             if failure is not None:
                 raise failure
@@ -284,8 +298,7 @@ class PipelineManager:
 
     def _drop_results(self) -> None:
         try:
-            for _ in self._run():
-                pass
+            deque(self._run(), maxlen=0)
         except PipelineError:
             pass  # `wait_for_completion` raises it.
 
@@ -312,11 +325,11 @@ class PipelineManager:
         self._error = failure
         self._state = "failed" if failure is not None else "completed" if completed else "stopped"
         self._ended = perf_counter()
+        self._finished.set()
         if failure is not None:
             logger.error("%s: %s", self.name, failure)
         for imbalance in self.report.imbalances():
             logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
-        self._finished.set()
         return failure
 
     def _watch(self, seconds: float) -> None:
@@ -347,8 +360,8 @@ def _stage_name(worker_class: type) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", worker_class.__name__.removesuffix("Worker")).lower()
 
 
-def _check_count(name: str, value: int | None, *, at_least: int) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
+def _check_count(name: str, value: float | None, *, at_least: int, optional: bool = False) -> None:
+    if not (optional and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
         raise ValueError(f"{name} must be a whole number of {at_least} or more, not {value!r}")
 
 
@@ -358,5 +371,5 @@ def _check_seconds(name: str, value: float | None) -> None:
 
 
 def _check_on_error(value: str | None) -> None:
-    if value not in (None, "stop", "skip"):
+    if value not in ("stop", "skip"):
         raise ValueError(f'on_error must be "stop" or "skip", not {value!r}')

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
-from threading import Event, Lock
+from threading import Event, Lock, current_thread, main_thread
 from types import GeneratorType
 from typing import Any, Final
 
@@ -30,7 +30,7 @@ ABORTED: Final = _Aborted()
 
 
 class Expansion:
-    """The outcome of a generator stage: iterating gives its outputs, and leaves `failure` behind if it raised."""
+    """The outcome of a generator stage: iterating gives its outputs (a None is none), and leaves `failure` behind if it raised."""
 
     def __init__(
         self, first: object, rest: Generator[Any, None, None], blame: Callable[[BaseException], PipelineError]
@@ -46,15 +46,16 @@ class Expansion:
 
     def __next__(self) -> Any:
         output, self._next = self._next, None
-        try:
-            while output is None:
+        if output is None:
+            try:
                 output = next(self._rest)
-        except StopIteration:
-            raise
-        except BaseException as error:
-            self.failure = self._blame(error)
-            raise StopIteration from None
-        self.empty = False
+            except StopIteration:
+                raise
+            except BaseException as error:
+                self.failure = self._blame(error)
+                raise StopIteration from None
+        if output is not None:
+            self.empty = False
         return output
 
     def close(self) -> None:
@@ -115,6 +116,9 @@ class Policy:
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
     ) -> PipelineError:
+        """The failure that `cause` makes. Ctrl-C in the main thread, where serial mode runs, is nobody's: it goes on."""
+        if isinstance(cause, KeyboardInterrupt) and current_thread() is main_thread():
+            raise cause
         return PipelineError.of(cause, self.stage, phase, item, index, attempt)
 
 

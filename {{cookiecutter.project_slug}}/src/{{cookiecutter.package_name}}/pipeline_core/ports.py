@@ -139,6 +139,10 @@ class SharedPort(Port):
         self.received += 1
         return item
 
+    def fail(self, failure: PipelineError) -> NoReturn:
+        self.outbox.close(failure)  # Without an order there is nothing to wait for.
+        super().fail(failure)
+
     def _put_in_turn(self, output: Any) -> None:
         self.waited_to_give += _acquire(self._turns.giving)
         try:
@@ -195,7 +199,9 @@ class Sequencer:
         self._waiting = 0
         self._releasing = False
         self._closed = False
-        self._changed = Condition(Lock())  # Guards all of the above.
+        self._changed = (
+            Condition()
+        )  # Guards all of the above. Reentrant: a garbage collection in here may call `close`.
 
     def hand_in(self, port: Port, output: Any, verdict: Verdict | None) -> None:
         """Hand in an entry of the item in the port's hand; with a verdict it is the last.

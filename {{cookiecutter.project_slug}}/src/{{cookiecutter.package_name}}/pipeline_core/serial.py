@@ -14,9 +14,9 @@ def serial_stage(stage: Stage, upstream: Generator[Any, None, None]) -> Generato
     worker = stage.workers[0]
     port = worker._port
     in_hand = 0
-    failure: PipelineError | None = None
+    failure = stage.call(worker, "setup")
     try:
-        more = stage.call(worker, worker.setup)
+        more = failure is None
         while more:
             items: list[Any] = []
             try:
@@ -38,8 +38,8 @@ def serial_stage(stage: Stage, upstream: Generator[Any, None, None]) -> Generato
     finally:
         upstream.close()
         port.count("aborted", in_hand)
-        stage.call(worker, worker.teardown)
-    failure = port.failure or failure
+        late_failure = stage.call(worker, "teardown")
+    failure = port.failure or failure or late_failure
     if failure is not None:
         raise failure
 
@@ -50,9 +50,12 @@ def _outputs(worker: BaseWorker[Any, Any], outcome: Any) -> Generator[Any, None,
     if type(outcome) is Expansion:
         try:
             for output in outcome:
-                port.emitted += 1
-                yield output
-        except GeneratorExit:
+                if output is not None:
+                    port.emitted += 1
+                    yield output
+                elif worker.stop_event.is_set():
+                    break
+        except BaseException:
             port.count("aborted")
             raise
         finally:

@@ -117,13 +117,16 @@ class Source:
 
     def serially(self) -> Generator[Any, None, None]:
         """The items, read in the caller's thread; a source function still has a thread of its own."""
-        source = self._source
+        source, self._source = self._source, None
         if isinstance(source, Iterable):
-            with closing(self._feed_each(source)) as steps:
+            steps = self._feed_each(source)
+            del source
+            with closing(steps):
                 for _ in steps:
                     while len(self.outbox):
                         yield self.outbox.get()
         else:
+            self._source = source
             self.thread.start()
             with suppress(Closed):
                 while True:
@@ -156,7 +159,10 @@ class Source:
                     self._reading = False
                     self.hand_on(item)
                     item = None  # While the source blocks, the last item can go.
-                    yield
+                    try:
+                        yield
+                    except GeneratorExit:
+                        break
             finally:
                 self._reading = False
                 if isinstance(iterator, Generator):
@@ -166,7 +172,7 @@ class Source:
     def _supervised(self) -> Iterator[None]:
         try:
             yield
-        except (Closed, GeneratorExit):
+        except Closed:
             pass
         except BaseException as error:
             self._end(self._policy.blame(error, "read"))

@@ -1,6 +1,5 @@
 """One stage while it runs: its workers, each with a thread and a port."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock, Thread
 from time import perf_counter
@@ -44,6 +43,7 @@ class Stage:
         self._policy = policy
         self._lock = Lock()
         self._present = plan.workers
+        self._late_failure: PipelineError | None = None
         self._turns = Turns()
         self._sequencer = Sequencer(outbox, plan.queue_size) if ordered and plan.workers > 1 else None
         self._started = 0.0
@@ -79,6 +79,7 @@ class Stage:
 
     @property
     def failure(self) -> PipelineError | None:
+        """What failed in this stage."""
         return next((port.failure for port in self.ports if port.failure is not None), None)
 
     def cancel(self) -> None:
@@ -107,14 +108,18 @@ class Stage:
         lifetime = self.plan.workers * max((self._ended or perf_counter()) - self._started, 1e-9)
         to_take = min(1.0, (self.inbox.reader_waited + sum(port.waited_to_take for port in self.ports)) / lifetime)
         to_give = min(1.0, (self.outbox.writer_waited + sum(port.waited_to_give for port in self.ports)) / lifetime)
-        shares = {"busy": max(0.0, 1 - to_take - to_give), "waiting_for_input": to_take, "waiting_for_output": to_give}
+        shares: dict[str, Any] = {
+            "busy": max(0.0, 1 - to_take - to_give),
+            "waiting_for_input": to_take,
+            "waiting_for_output": to_give,
+        }
         return StageReport(name=self.plan.name, workers=self.plan.workers, **counts, **shares)
 
     def _make_worker(self) -> BaseWorker[Any, Any]:
         plan = self.plan
         try:
             worker = plan.worker_class(**plan.worker_args)
-        except Exception as error:
+        except BaseException as error:
             raise self._policy.blame(error, "__init__") from error
         worker._attach(plan.name, self._policy.stop_event)
         worker._policy = self._policy
@@ -128,29 +133,32 @@ class Stage:
     def _work(self, worker: BaseWorker[Any, Any]) -> None:
         """What each worker's thread runs. The last to leave ends the stream: with the failure, if there was one."""
         try:
-            if self.call(worker, worker.setup):
+            failure = self.call(worker, "setup")
+            if failure is not None:
+                worker._port.end(failure)
+            else:
                 worker._run()
         except Closed:
             pass
         except BaseException as error:
             worker._port.end(self._policy.blame(error, "the core"))
+            if self._sequencer is not None:
+                self._sequencer.close()  # The item in hand will never be handed in: let nobody wait for it.
         finally:
-            if not self.inbox.cancelled and self.inbox.failure is not None:
-                worker._port.end(self.inbox.failure)  # All that came before it has been handed on.
-            self.call(worker, worker.teardown)
+            failure = self.call(worker, "teardown")
             with self._lock:
+                self._late_failure = self._late_failure or failure
                 self._present -= 1
                 last = self._present == 0
-            if last:
+            if last:  # What failed here came before what ended the inbox, and teardown comes after all items.
                 self.inbox.cancel()
-                self.outbox.close(self.failure)
+                self.outbox.close(self.failure or self.inbox.failure or self._late_failure)
                 self._ended = perf_counter()
 
-    def call(self, worker: BaseWorker[Any, Any], call: Callable[[], None]) -> bool:
-        """`setup` or `teardown`. False: it raised, and the stage ends for that."""
+    def call(self, worker: BaseWorker[Any, Any], phase: str) -> PipelineError | None:
+        """Its `setup` or `teardown`. Returns the failure if that raised."""
         try:
-            call()
+            getattr(worker, phase)()
         except BaseException as error:
-            worker._port.end(self._policy.blame(error, call.__name__))
-            return False
-        return True
+            return self._policy.blame(error, phase)
+        return None

@@ -4,24 +4,22 @@ import multiprocessing
 import os
 import pickle
 import signal
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import (
-    FIRST_EXCEPTION,
     BrokenExecutor,
-    CancelledError,
     Executor,
     Future,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
-    wait,
 )
 from contextlib import suppress
 from multiprocessing.util import Finalize
-from threading import Event, Lock, Thread, current_thread
+from threading import Event, RLock, Thread, current_thread
 from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
-from .channel import Channel, Closed
+from .channel import Channel, Closed, Signal
 from .errors import short
 
 In = TypeVar("In")
@@ -77,6 +75,7 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         return self.merge(item, [self.process_sub_task(sub) for sub in self.split(item)])
 
     _pool: "_Pool"
+    _join_error: BaseException | None = None
 
     def _run(self) -> None:
         """Two loops and a channel: this one submits, the other joins, and `slots` is the window between them."""
@@ -101,7 +100,9 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
             jobs.close()
             joiner.join()
             port.count("aborted", len(jobs))
-            self._pool.shutdown(wait=True)
+            self._pool.shutdown()
+            if self._join_error is not None:
+                raise self._join_error
 
     def _join_jobs(self, jobs: Channel["_Job"], slots: Channel[None]) -> None:
         port = self._new_port()
@@ -116,16 +117,17 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         except Closed:
             pass
         except BaseException as error:
-            port.end(self._policy.blame(error, "the joining thread"))
+            self._join_error = error
         finally:
             slots.cancel()
+            port.inbox.cancel()
 
     def _attach(self, name: str, stop_event: Event) -> None:
         super()._attach(name, stop_event)
         self._pool = _Pool(self)
 
     def _cancel(self) -> None:
-        self._pool.shutdown(wait=False)
+        self._pool.cancel()
 
 
 class _Job:
@@ -150,18 +152,13 @@ class _Job:
         if error is not None:
             raise error
         futures, self._futures = self._futures or self._submit(), None
-        wait(futures, return_when=FIRST_EXCEPTION)
         try:
-            for future in sorted(futures, key=Future.done, reverse=True):  # What failed stands among the done.
-                future.result()
-        except CancelledError:
-            raise Closed from None  # Only a stop cancels what has not failed.
+            return self._worker.merge(item, _results(futures))
         except BrokenExecutor as error:
             raise RuntimeError("a child process died in mid-task: killed, crashed or out of memory") from error
         finally:
             for future in futures:
                 future.cancel()
-        return self._worker.merge(item, [future.result() for future in futures])
 
     def _submit(self) -> list[Future[Any]]:
         futures: list[Future[Any]] = []
@@ -175,32 +172,68 @@ class _Job:
         return futures
 
 
+def _results(futures: list[Future[Any]]) -> list[Any]:
+    """The results of all, or the first error of any. Raises Closed when a stop has cancelled one."""
+    over = Signal()
+    done = deque[None]()
+
+    def check(future: Future[Any]) -> None:
+        done.append(None)
+        if len(done) == len(futures) or future.cancelled() or future.exception() is not None:
+            over.set()
+
+    for future in futures:
+        future.add_done_callback(check)
+    if futures:
+        over.wait()
+    for future in futures:
+        if future.cancelled():
+            raise Closed
+        if future.done() and (error := future.exception()) is not None:
+            raise error
+    return [future.result() for future in futures]
+
+
 class _Pool:
     """The executor of one worker; a broken one is replaced by the next `submit`. Any thread may call."""
 
     def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any]) -> None:
         self._worker = worker
-        self._lock = Lock()
+        self._lock = RLock()  # A garbage collection in here may call `cancel`.
         self._closed = False
         self._executor: Executor | None = None  # Made when it is needed.
+        self._pending: set[Future[Any]] = set()
 
     def submit(self, sub: Any) -> Future[Any]:
-        """Raises Closed after `shutdown`."""
+        """Raises Closed after `cancel`."""
         call = _call_in_child if self._worker.executor == "process" else self._worker.process_sub_task
         with self._lock:
             if self._closed:
                 raise Closed
-            if self._executor is not None:
-                with suppress(BrokenExecutor):
-                    return self._executor.submit(call, sub)
-            self._executor = self._make()
-            return self._executor.submit(call, sub)
+            future = self._submit(call, sub)
+            self._pending.add(future)
+        future.add_done_callback(self._pending.discard)
+        return future
 
-    def shutdown(self, *, wait: bool) -> None:
+    def _submit(self, call: Callable[[Any], Any], sub: Any) -> Future[Any]:
+        if self._executor is not None:
+            with suppress(BrokenExecutor):
+                return self._executor.submit(call, sub)
+        self._executor = self._make()
+        return self._executor.submit(call, sub)
+
+    def cancel(self) -> None:
+        """Take no more sub-tasks, and drop those that have not begun."""
         with self._lock:
             self._closed = True
+        for future in list(self._pending):
+            future.cancel()
+
+    def shutdown(self) -> None:
+        """Wait for the sub-tasks in flight, and end the threads or processes."""
+        self.cancel()
         if self._executor is not None:
-            self._executor.shutdown(wait=wait, cancel_futures=True)
+            self._executor.shutdown()
 
     def _make(self) -> Executor:
         size = self._worker.sub_workers

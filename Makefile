@@ -1,0 +1,29 @@
+# Everything lives in .venv and build/. Needs Python 3.11 or newer, with venv and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-fast lint clean
+
+demo: .venv/ready  ## Bake the default project into build/, lay the digits example on it, and run it.
+	$(BIN)/python examples/demo.py build
+
+test: .venv/ready lint  ## All tests.
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-fast: .venv/ready  ## What takes seconds: no installation, no stress.
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) install --quiet --upgrade --constraint constraints.txt pip
+	$(PIP) install --quiet --constraint constraints.txt --group dev
+	touch $@
+
+clean:
+	rm -rf .venv build

@@ -1,0 +1,106 @@
+"""Checks the answers before anything is rendered: a line on stderr for each problem, and nothing stays on disk."""
+
+import json
+import keyword
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator, Mapping
+
+# Answers are data: JSON in a raw string, and `tojson` leaves no quote in it that could end the string.
+ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter|tojson }}""")
+
+MAX_STAGES = 32
+MAX_STAGE_NAME = 30  # So that no line that holds a stage's class needs another layout.
+MAX_NAME = 40
+MAX_TEXT = 200
+PROJECT_MODULES = {"cli", "main", "pipeline", "pipeline_core", "sources_and_sinks", "stages"}
+CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
+NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
+NOT_A_PACKAGE = {"demo", "hatchling", "mypy", "pip", "pytest", "rich", "ruff", "tests", "typer"}
+WINDOWS_DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+FREE_TEXT = ("project_name", "description", "author_name", "author_email", "stage_names", "sub_task_stage")
+
+
+def text_problems(prompt: str, value: str) -> Iterator[str]:
+    """What may stand in no answer, since files, terminals or a later update would take it for more than text."""
+    if any("{" + mark in value for mark in ("{", "%", "#")):
+        yield f"{prompt}: {value!r} holds template code; put a space behind each opening brace"
+    for character in sorted(set(value)):
+        category = unicodedata.category(character)
+        if category in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(character) in BIDI_CONTROLS:
+            yield f"{prompt}: {value!r} holds the control character U+{ord(character):04X}; leave it out"
+    if len(value) > MAX_TEXT and prompt != "stage_names":
+        yield f"{prompt}: {value[:20]!r}... has {len(value)} characters; use {MAX_TEXT} at most"
+
+
+BIDI_CONTROLS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+
+
+def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
+    if not answers["project_name"].strip():
+        yield "project_name: it is empty; give the project a name"
+    email = answers["author_email"]
+    if email and not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", email):
+        yield f"author_email: {email!r} is no e-mail address; write one like ada@example.org, or nothing"
+    slug = answers["project_slug"]
+    good = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) and len(slug) <= MAX_NAME and slug not in WINDOWS_DEVICES
+    if not good:
+        yield (
+            f"project_slug: {slug!r} is no good name for a folder and a command; use up to {MAX_NAME} lower-case"
+            " letters and digits, joined by '-'"
+        )
+    package = answers["package_name"]
+    if not good and package == slug.replace("-", "_"):
+        return  # The one follows from the other.
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or len(package) > MAX_NAME or keyword.iskeyword(package):
+        yield (
+            f"package_name: {package!r} is no good name for a package; use up to {MAX_NAME} lower-case letters,"
+            " digits and '_', a letter first"
+        )
+    elif package in sys.stdlib_module_names or package in NOT_A_PACKAGE or package in WINDOWS_DEVICES:
+        yield f"package_name: {package!r} is the name of another module or of a device; choose another"
+
+
+def stage_problems(answers: Mapping[str, str]) -> Iterator[str]:
+    typed = [name.strip() for name in answers["stage_names"].split(",")]
+    stages = answers["__stages"].split(",")
+    if len(stages) > MAX_STAGES:
+        yield f"stage_names: there are {len(stages)} stages; use {MAX_STAGES} at most"
+    seen: dict[str, str] = {}
+    for as_typed, stage in zip(typed, stages, strict=True):
+        becomes = "" if stage == as_typed else f" (it becomes {stage!r})"
+        same_class = stage.replace("_", "")
+        if not as_typed:
+            yield "stage_names: '' is empty; take out the comma too many"
+        elif not stage:
+            yield f"stage_names: {as_typed!r} has no letter or digit; give the stage a name"
+        elif same_class in seen:
+            yield f"stage_names: {as_typed!r} is there twice, as {seen[same_class]!r}; give each stage a name of its own"
+        elif keyword.iskeyword(stage):
+            yield f"stage_names: {as_typed!r} is a Python keyword{becomes}; add a word to it"
+        elif not stage.isidentifier():
+            yield f"stage_names: {as_typed!r} is no Python name{becomes}; begin with a letter"
+        elif len(stage) > MAX_STAGE_NAME:
+            yield f"stage_names: {as_typed!r} is too long{becomes}; use {MAX_STAGE_NAME} characters at most"
+        elif (
+            stage in PROJECT_MODULES | CORE_CLASSES | NOT_A_STAGE | WINDOWS_DEVICES or stage == answers["package_name"]
+        ):
+            yield f"stage_names: {as_typed!r} is taken by the project itself{becomes}; choose another name"
+        seen.setdefault(same_class, as_typed)
+    pool_stage = answers["__pool_stage"]
+    if answers["sub_task_pool"] != "none" and pool_stage not in stages:
+        yield f"sub_task_stage: {answers['sub_task_stage']!r} is no stage; choose one of {', '.join(stages)}"
+
+
+def problems(answers: Mapping[str, str]) -> list[str]:
+    """All that is wrong with the answers, a line each. Names are looked at once their characters are in order."""
+    found = [problem for prompt in FREE_TEXT for problem in text_problems(prompt, answers[prompt])]
+    return found or [*name_problems(answers), *stage_problems(answers)]
+
+
+if __name__ == "__main__":
+    found = problems({prompt: str(value) for prompt, value in ANSWERS.items()})
+    for problem in found:
+        print(problem, file=sys.stderr)
+    sys.exit(1 if found else 0)

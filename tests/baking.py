@@ -1,0 +1,59 @@
+"""A rendered project, and what a test may ask of it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BIN = Path(sys.executable).parent
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Ours, with the tools beside this Python first, and nothing that would lead a project to other code."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
+    return kept | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", **more}
+
+
+@dataclass(frozen=True)
+class Bake:
+    """A rendered project."""
+
+    path: Path
+    package: str
+
+    def files(self) -> set[str]:
+        """The files, relative to the project, with '/'."""
+        return {path.relative_to(self.path).as_posix() for path in self.path.rglob("*") if path.is_file()}
+
+    def text(self, file: str) -> str:
+        return (self.path / file).read_text(encoding="utf-8")
+
+    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """Run a command in the project, whose package can be imported. `check`: exit code 0, or the test fails."""
+        done = subprocess.run(
+            command,
+            cwd=self.path,
+            env=environment(PYTHONPATH="src"),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+        assert not check or done.returncode == 0, f"{command} exits with {done.returncode}\n{done.stdout}{done.stderr}"
+        return done
+
+    def python(self, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, *arguments, check=check, stdin=stdin)
+
+    def copy(self, folder: Path) -> "Bake":
+        """One of your own, to write into."""
+        return Bake(Path(shutil.copytree(self.path, folder / self.path.name)), self.package)
+
+
+Baker = Callable[..., Bake]

@@ -1,0 +1,171 @@
+"""The hooks, loaded as modules and tested function by function, and refusals as a user sees them (T3, T4)."""
+
+import importlib.util
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from cookiecutter.generate import generate_context
+from cookiecutter.prompt import prompt_for_config
+from cookiecutter.utils import create_env_with_context
+
+from baking import ROOT, environment
+
+
+def answers(**given: str) -> dict[str, str]:
+    context = generate_context(str(ROOT / "cookiecutter.json"), extra_context=given)
+    config: dict[str, str] = prompt_for_config(context, no_input=True)
+    return config
+
+
+def hook(name: str, folder: Path, **given: str) -> ModuleType:
+    """The hook as rendered for these answers."""
+    context = {"cookiecutter": answers(**given)}
+    template = create_env_with_context(context).from_string((ROOT / "hooks" / f"{name}.py").read_text(encoding="utf-8"))
+    file = folder / f"{name}.py"
+    file.write_text(template.render(**context), encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def problems(folder: Path, **given: str) -> list[str]:
+    module = hook("pre_gen_project", folder, **given)
+    found: list[str] = module.problems(module.ANSWERS)
+    return found
+
+
+def bake_by_command(folder: Path, *given: str) -> subprocess.CompletedProcess[str]:
+    command = ["cookiecutter", str(ROOT), "--no-input", *given]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True)
+
+
+def test_t2_the_defaults_are_good(tmp_path: Path) -> None:
+    assert problems(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "stage", "class_name"),
+    [
+        ("Quality control", "quality_control", "QualityControl"),
+        ("model-inference", "model_inference", "ModelInference"),
+        ("  Pre  processing ", "pre_processing", "PreProcessing"),
+        ("Qualität", "qualitat", "Qualitat"),
+        ("R&D v2", "r_d_v2", "RDV2"),
+        ("match", "match", "Match"),
+    ],
+)
+def test_t3_names_are_typed_as_people_write(typed: str, stage: str, class_name: str, tmp_path: Path) -> None:
+    assert problems(tmp_path, stage_names=typed) == []
+    module = hook("post_gen_project", tmp_path, stage_names=typed)
+    assert module.stages(module.ANSWERS) == [stage]
+    assert module.class_name(stage) == class_name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "class",
+        "2fast",
+        "🙂",
+        "pipeline",
+        "cli",
+        "stages",
+        "pipeline core",
+        "base",
+        "sub task pool",
+        "my pipeline",
+        "con",
+        "source",
+        "w" * 31,
+        "stage name",
+    ],
+)
+def test_t3_a_name_that_cannot_be_is_refused_with_prompt_value_and_mend(name: str, tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, stage_names=name)
+    assert problem.startswith("stage_names: ")
+    assert repr(name) in problem
+    assert "; " in problem or ", " in problem
+
+
+@pytest.mark.parametrize("twice", ["a b, a-b", "x 1, x1", "load, Load"])
+def test_t3_the_same_name_twice_is_refused(twice: str, tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, stage_names=twice)
+    assert "twice" in problem
+
+
+def test_t2_up_to_32_stages(tmp_path: Path) -> None:
+    names = [f"stage {number}" for number in range(33)]
+    assert problems(tmp_path, stage_names=",".join(names[:32])) == []
+    assert "32 at most" in problems(tmp_path, stage_names=",".join(names))[0]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "value"),
+    [
+        ("project_name", " "),
+        ("project_slug", "My Project"),
+        ("project_slug", "../evil"),
+        ("project_slug", "nul"),
+        ("package_name", "class"),
+        ("package_name", "json"),
+        ("package_name", "a.b"),
+        ("package_name", "typer"),
+        ("author_email", "no address"),
+        ("author_email", 'a"@b.org'),
+        ("description", "x" * 201),
+        ("description", "two\nlines"),
+        ("description", "\u202eevil"),
+        ("author_name", "null\0byte"),
+        ("author_name", "\ud800"),
+        ("sub_task_stage", "elsewhere"),
+    ],
+)
+def test_t4_a_bad_answer_is_refused_in_one_line(prompt: str, value: str, tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, **{prompt: value})
+    assert problem.startswith(f"{prompt}: ")
+    assert "\n" not in problem
+
+
+def test_t4_every_problem_is_told_at_once_and_nothing_stays(tmp_path: Path) -> None:
+    done = bake_by_command(tmp_path, "stage_names=class, pre, pre, 2fast, ", "author_email=nobody")
+    assert done.returncode != 0
+    told = [line for line in done.stderr.splitlines() if line.startswith(("stage_names: ", "author_email: "))]
+    assert len(told) == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("slug", ["../evil", "..", "."])
+def test_t4_a_slug_that_leads_elsewhere_leaves_nothing(slug: str, tmp_path: Path) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    assert bake_by_command(folder, f"project_slug={slug}").returncode != 0
+    assert list(tmp_path.iterdir()) == [folder]
+    assert list(folder.iterdir()) == []
+
+
+def test_t4_an_existing_project_is_left_alone(tmp_path: Path) -> None:
+    mine = tmp_path / "my-pipeline" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    assert bake_by_command(tmp_path).returncode != 0
+    assert [path.name for path in mine.parent.iterdir()] == ["mine.txt"]
+
+
+def test_the_pool_stub_goes_to_the_pool_stage_alone(tmp_path: Path) -> None:
+    module = hook("post_gen_project", tmp_path, stage_names="a, b", sub_task_stage="a")
+    for folder, prefix in (("src/my_pipeline/stages", ""), ("tests/stages", "test_")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"{prefix}stage_name.py").write_text("class StageNameWorker: 'stage_name'\n")
+        (tmp_path / folder / f"{prefix}pool_stage_name.py").write_text("class PoolStageNameWorker: 'pool_stage_name'\n")
+    module.make_stages(tmp_path, module.ANSWERS)
+    stages = tmp_path / "src/my_pipeline/stages"
+    assert {path.name: path.read_text() for path in stages.iterdir()} == {
+        "a.py": "class AWorker: 'a'\n",
+        "b.py": "class BWorker: 'b'\n",
+    }
+    (stages / "a.py").write_text("")

@@ -1,0 +1,78 @@
+"""The whole idea in ten seconds: python demo.py
+
+Simulated work in the stages of this project. The second one is slow, so it has eight workers, and it fails now and then:
+most of its items succeed when tried again, the others become dead letters. Results come in order.
+"""
+
+import random
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from {{ cookiecutter.package_name }}.cli import (
+    report_table,
+)
+from {{ cookiecutter.package_name }}.pipeline import (
+    build_pipeline,
+)
+from {{ cookiecutter.package_name }}.pipeline_core import (
+    BaseWorker,
+    PipelineManager,
+)
+
+ITEMS = 600
+
+
+class SimulatedWorker(BaseWorker[int, int]):
+    """Sleeps as if it waited for a disk or a model, and sometimes fails."""
+
+    def __init__(self, seconds: float, failures: float) -> None:
+        self.seconds = seconds
+        self.failures = failures
+
+    def setup(self) -> None:
+        self.random = random.Random(0)
+
+    def process_item(self, item: int) -> int:
+        time.sleep(self.random.uniform(0.5, 1.5) * self.seconds)
+        if self.random.random() < self.failures:
+            raise ValueError("simulated failure")
+        return item
+
+
+def simulated_pipeline() -> PipelineManager:
+    """This project's stages, the second one slow and with eight workers, retries and dead letters."""
+    pipeline = PipelineManager(name="demo", on_error="skip")
+    for number, name in enumerate(build_pipeline().stage_names):
+        slow = number == 1
+        pipeline.add_worker(
+            SimulatedWorker,
+            name=name,
+            workers=8 if slow else 1,
+            retries=1 if slow else 0,
+            worker_args={"seconds": 0.1 if slow else 0.004, "failures": 0.2 if slow else 0.0},
+        )
+    return pipeline
+
+
+def main() -> None:
+    console = Console()
+    pipeline = simulated_pipeline()
+    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    delivered = []
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("demo", total=ITEMS)
+        for result in pipeline.run(range(ITEMS)):
+            delivered.append(result)
+            progress.update(task, completed=result + 1)
+    report = pipeline.report
+    console.print(report_table(report))
+    in_order = delivered == sorted(delivered)
+    console.print(f"{len(delivered)} results, in order: {in_order}. Dead letters: {report.skipped}")
+    for letter in report.dead_letters[:3]:
+        console.print(f"  item {letter.item} in {letter.stage}, after {letter.attempts} attempts: {letter.error!r}")
+
+
+if __name__ == "__main__":
+    main()

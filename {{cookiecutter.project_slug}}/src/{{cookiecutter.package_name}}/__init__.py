@@ -1,0 +1,1 @@
+"""{{ cookiecutter.project_slug }}: your stages in `stages`, their order in `pipeline`, the runtime in `pipeline_core`."""

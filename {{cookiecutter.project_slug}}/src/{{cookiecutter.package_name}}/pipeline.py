@@ -1,0 +1,41 @@
+{% from 'stages.jinja' import natural, worker with context -%}
+{% set stages = cookiecutter.__stages.split(',') -%}
+{% set order = namespace(keys=[]) -%}
+{% for stage in stages %}{% set order.keys = order.keys + [(natural(stage), stage)] %}{% endfor -%}
+"""The whole flow on one page: which stages there are, in which order, and with how many workers."""
+
+from collections.abc import Callable
+from typing import Literal
+
+from .pipeline_core import DeadLetter, PipelineManager
+{% for _, stage in order.keys|sort -%}
+from .stages.{{ stage }} import {{ worker(stage) }}
+{% endfor %}
+
+def build_pipeline(
+    *,
+    on_error: Literal["stop", "skip"] = "stop",
+    on_dead_letter: Callable[[DeadLetter], object] | None = None,
+) -> PipelineManager:
+    """The pipeline, ready for one `run(source)`.
+
+    A stage that waits (for a network, a disk) gets faster with more `workers`; one that does better on many items at
+    once takes `batch_size`, and defines `process_batch`.
+    """
+    pipeline = PipelineManager(
+        name="{{ cookiecutter.project_slug }}",
+        on_error=on_error,
+        on_dead_letter=on_dead_letter,
+    )
+{%- for stage in stages %}
+{%- if stage == cookiecutter.__pool_stage %}
+    pipeline.add_worker(
+        {{ worker(stage) }},
+        name="{{ stage }}",
+        worker_args={"executor": "{{ 'process' if cookiecutter.sub_task_pool == 'processes' else 'thread' }}", "sub_workers": 4},
+    )
+{%- else %}
+    pipeline.add_worker({{ worker(stage) }}, name="{{ stage }}", workers=1)
+{%- endif %}
+{%- endfor %}
+    return pipeline

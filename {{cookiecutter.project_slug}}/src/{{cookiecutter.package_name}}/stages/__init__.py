@@ -1,0 +1,1 @@
+"""One file a stage: this is where you write."""

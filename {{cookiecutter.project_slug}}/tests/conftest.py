@@ -1,0 +1,77 @@
+"""What all tests share: a time limit that shows where each thread hangs, and ways to watch threads without guessing."""
+
+import faulthandler
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+
+import pytest
+
+TIME_LIMIT = 60  # seconds for one test, also for one that waits for threads that never come
+PATIENCE = 10  # seconds that `until` waits for something that takes milliseconds on an idle machine
+
+_stderr = 2
+
+
+def pytest_configure() -> None:
+    global _stderr
+    _stderr = os.dup(2)  # The real one: while tests run, pytest captures what goes to 2.
+
+
+@pytest.fixture(autouse=True)
+def time_limit() -> Iterator[None]:
+    """A test that hangs ends the run, with the stacks of all threads."""
+    faulthandler.dump_traceback_later(TIME_LIMIT, exit=True, file=_stderr)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def no_thread_left() -> Iterator[None]:
+    """The test ends every thread that it has started, directly or not."""
+    before = set(threading.enumerate())
+    yield
+    deadline = time.monotonic() + PATIENCE
+    for thread in set(threading.enumerate()) - before:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    left = set(threading.enumerate()) - before
+    assert not left, f"still alive: {sorted(thread.name for thread in left)}"
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What a test holds threads up with. It opens at the end, so that a test that fails leaves nobody waiting."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], object]], None]:
+    """`until(condition)` returns once the condition holds: for what a test cannot be told by an event."""
+
+    def wait_until(condition: Callable[[], object]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, "it never came true"
+            time.sleep(0.001)
+
+    return wait_until
+
+
+@pytest.fixture
+def blocks_in() -> Callable[[str, str], bool]:
+    """`blocks_in(thread_name, function)`: a thread of that name is inside a call of a function of that name."""
+
+    def is_inside(thread_name: str, function: str) -> bool:
+        frames = sys._current_frames()
+        for thread in threading.enumerate():
+            frame = frames.get(thread.ident or 0)
+            if thread.name == thread_name and frame is not None:
+                return any(inner.f_code.co_name == function for inner, _ in traceback.walk_stack(frame))
+        return False
+
+    return is_inside

@@ -1,0 +1,176 @@
+"""R8: Ctrl-C in the main thread stops the run, cleans up and is raised; a second one ends at once."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import {{ cookiecutter.package_name }}
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process there cannot send another one a Ctrl-C")
+
+HEAD = """
+import itertools, signal, sys, threading, time
+from {{ cookiecutter.package_name }}.pipeline_core import (
+    BaseWorker,
+    PipelineManager,
+)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def say(text):
+    sys.stdout.write(text + "\\n")  # In one piece: several threads speak.
+    sys.stdout.flush()
+
+
+def source():
+    try:
+        yield from itertools.count()
+    finally:
+        say("source closed")
+
+
+class Pass(BaseWorker):
+    def process_item(self, item):
+        return item
+
+    def teardown(self):
+        say("teardown")
+
+
+def until_main_thread_waits():
+    times = 0
+    while times < 20:
+        frame = sys._current_frames()[threading.main_thread().ident]
+        times = times + 1 if frame.f_code.co_name == "wait" else 0
+        time.sleep(0.001)
+
+
+class Waits(Pass):
+    def process_item(self, item):
+        if item == 5:
+            if threading.current_thread() is not threading.main_thread():
+                until_main_thread_waits()
+            say("ready")
+            while not self.stop_event.wait(1):
+                pass
+        return item
+
+
+class Stuck(Pass):
+    def process_item(self, item):
+        until_main_thread_waits()
+        say("ready")
+        threading.Event().wait()
+
+
+def see(manager):
+    left = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    report = manager.report
+    say(f"{report.state} {report.imbalances()} {left}")
+"""
+
+
+class Child:
+    """A pipeline in a process of its own."""
+
+    def __init__(self, script: Path) -> None:
+        root = Path({{ cookiecutter.package_name }}.__file__).parents[1]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        self.process = subprocess.Popen(
+            [sys.executable, str(script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_for(self, line: str) -> None:
+        assert self.process.stdout is not None
+        for found in self.process.stdout:
+            if found.strip() == line:
+                return
+        raise AssertionError(f"the child ended without saying {line!r}: {self.process.communicate()[1]}")
+
+    def interrupt(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+
+    def end(self) -> tuple[list[str], str]:
+        """What it said since, and what stands on its stderr."""
+        output, errors = self.process.communicate(timeout=20)
+        return output.splitlines(), errors
+
+
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Callable[[str], Child]]:
+    children = []
+
+    def start(script: str) -> Child:
+        path = tmp_path / "script.py"
+        path.write_text(HEAD + script, encoding="utf-8")
+        children.append(Child(path))
+        return children[-1]
+
+    yield start
+    for started in children:
+        started.process.kill()
+        started.process.communicate()
+
+
+SCRIPTS = {
+    "in the loop": """
+manager = PipelineManager().add_worker(Pass).add_worker(Waits)
+try:
+    for item in manager.run(source()):
+        pass
+except KeyboardInterrupt:
+    see(manager)
+    raise
+""",
+    "in wait_for_completion": """
+manager = PipelineManager().add_worker(Pass).add_worker(Waits)
+manager.start(source())
+try:
+    manager.wait_for_completion()
+except KeyboardInterrupt:
+    see(manager)
+    raise
+""",
+    "in a serial loop": """
+manager = PipelineManager().add_worker(Pass).add_worker(Waits)
+try:
+    for item in manager.run(source(), serial=True):
+        pass
+except KeyboardInterrupt:
+    see(manager)
+    raise
+""",
+}
+
+
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS.keys())
+def test_r8_ctrl_c_stops_the_run_cleans_up_and_is_raised(script: str, child: Callable[[str], Child]) -> None:
+    running = child(script)
+    running.wait_for("ready")
+    running.interrupt()
+    output, errors = running.end()
+    assert sorted(output) == ["source closed", "stopped [] []", "teardown", "teardown"]
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert running.process.returncode == -signal.SIGINT
+
+
+def test_r8_a_second_ctrl_c_ends_at_once(child: Callable[[str], Child]) -> None:
+    running = child(
+        """
+manager = PipelineManager().add_worker(Stuck)
+for item in manager.run(source()):
+    pass
+"""
+    )
+    running.wait_for("ready")
+    running.interrupt()
+    running.wait_for("source closed")  # The call in flight never returns, and the run waits for it.
+    running.interrupt()
+    running.end()
+    assert running.process.returncode == -signal.SIGINT

@@ -1,0 +1,311 @@
+"""R11: a stage that cuts items into sub-tasks keeps a bounded window in its pool, in order, and survives what fails."""
+
+import itertools
+import multiprocessing
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from {{ cookiecutter.package_name }}.pipeline_core import (
+    PipelineError,
+    PipelineManager,
+    SubTaskPoolWorker,
+)
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+Until = Callable[[Callable[[], object]], None]
+Worker = TypeVar("Worker", bound=type)
+both_modes = pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
+
+
+def importable(worker_class: Worker) -> Worker:
+    """Child processes find a worker's class by its module: make that this file, found by its plain name."""
+    worker_class.__module__ = Path(__file__).stem
+    return worker_class
+
+
+@pytest.fixture
+def child_processes(monkeypatch: pytest.MonkeyPatch, until: Until) -> Iterator[None]:
+    """Lets child processes import this file, and asserts that none is left."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    monkeypatch.setitem(sys.modules, Path(__file__).stem, sys.modules[__name__])
+    yield
+    until(lambda: not multiprocessing.active_children())
+
+
+@importable
+class SumOfSquares(SubTaskPoolWorker[int, int, int, int]):
+    """The sum of the squares below an item, each a sub-task."""
+
+    def split(self, item: int) -> list[int]:
+        return list(range(item))
+
+    def process_sub_task(self, sub: int) -> int:
+        return sub * sub
+
+    def merge(self, item: int, results: list[int]) -> int:
+        assert results == [sub * sub for sub in range(item)], "results come in the order of the sub-tasks"
+        return sum(results)
+
+
+@importable
+class ChildDies(SubTaskPoolWorker[int, int, Any, Any]):
+    """Item 2 kills the process that it is in; the others say in which process they were."""
+
+    def process_sub_task(self, sub: int) -> tuple[int, int]:
+        if sub == 2:
+            os._exit(3)
+        return sub, os.getpid()
+
+
+class Unpicklable(Exception):
+    def __init__(self, one: int, two: int) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+@importable
+class RaisesInChild(SubTaskPoolWorker[str, str, str, str]):
+    def setup(self) -> None:
+        self.prefix = "set up: "
+
+    def process_sub_task(self, sub: str) -> str:
+        if sub == "picklable":
+            raise KeyError("from the child")
+        if sub == "unpicklable":
+            raise Unpicklable(1, 2)
+        return self.prefix + sub
+
+
+@both_modes
+@pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_r11_items_are_split_done_in_the_pool_and_merged_in_order(workers: int, ordered: bool, serial: bool) -> None:
+    manager = PipelineManager(ordered=ordered)
+    manager.add_worker(SumOfSquares, workers=workers, worker_args={"sub_workers": 3, "window": 2})
+    results = list(manager.run(range(30), serial=serial))
+    expected = [sum(sub * sub for sub in range(item)) for item in range(30)]
+    assert (results if ordered else sorted(results)) == expected
+    assert manager.report.imbalances() == []
+
+
+def test_r11_in_a_pool_of_processes_too(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(SumOfSquares, worker_args={"executor": "process", "sub_workers": 2})
+    assert list(manager.run(range(6))) == [0, 0, 1, 5, 14, 30]
+
+
+def test_r11_at_most_window_items_are_in_the_pool(until: Until, gate: threading.Event) -> None:
+    begun: list[int] = []
+
+    class Waits(SubTaskPoolWorker[int, int, int, int]):
+        def split(self, item: int) -> list[int]:
+            begun.append(item)
+            return [item]
+
+        def process_sub_task(self, sub: int) -> int:
+            if sub == 0:
+                gate.wait()
+            return sub
+
+    manager = PipelineManager().add_worker(Waits, worker_args={"sub_workers": 2, "window": 3})
+    manager.start(range(20))
+    until(lambda: len(begun) == 3)
+    until(lambda: manager.report.stages[0].received == 4)  # The fourth is in the worker's hand, and waits.
+    assert begun == [0, 1, 2]
+    gate.set()
+    assert manager.wait_for_completion().delivered == 20
+
+
+def test_r11_sub_tasks_run_side_by_side_and_a_fast_item_waits_for_its_turn() -> None:
+    last_is_done = threading.Event()
+
+    class FirstIsLast(SubTaskPoolWorker[int, int, int, int]):
+        def process_sub_task(self, sub: int) -> int:
+            if sub == 0:
+                last_is_done.wait()
+            if sub == 3:
+                last_is_done.set()
+            return sub
+
+    manager = PipelineManager().add_worker(FirstIsLast, worker_args={"sub_workers": 2, "window": 4})
+    assert list(manager.run(range(4))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("place", ["split", "process_sub_task", "merge", "setup", "teardown"])
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_r11_whatever_raises_fails_the_item(place: str, error: type[BaseException], workers: int) -> None:
+    class Fails(SubTaskPoolWorker[int, int, int, int]):
+        def fail_in(self, where: str) -> None:
+            if where == place:
+                raise error
+
+        def setup(self) -> None:
+            self.fail_in("setup")
+
+        def split(self, item: int) -> list[int]:
+            if item == 5:
+                self.fail_in("split")
+            return [item]
+
+        def process_sub_task(self, sub: int) -> int:
+            if sub == 5:
+                self.fail_in("process_sub_task")
+            return sub
+
+        def merge(self, item: int, results: list[int]) -> int:
+            if item == 5:
+                self.fail_in("merge")
+            return results[0]
+
+        def teardown(self) -> None:
+            self.fail_in("teardown")
+
+    manager = PipelineManager().add_worker(Fails, workers=workers, worker_args={"sub_workers": 2})
+    results = []
+    source = range(9) if place == "teardown" else itertools.count()
+    with pytest.raises(PipelineError) as caught:
+        results.extend(manager.run(source))
+    assert type(caught.value.__cause__) is error
+    assert manager.report.imbalances() == []
+    if place in ("split", "process_sub_task", "merge"):
+        assert (caught.value.item, caught.value.index, manager.report.delivered) == (5, 5, 5)
+
+
+def test_r11_a_failed_sub_task_cancels_its_siblings() -> None:
+    ran: list[int] = []
+
+    class FirstFails(SubTaskPoolWorker[str, int, int, int]):
+        def split(self, item: str) -> range:
+            return range(50)
+
+        def process_sub_task(self, sub: int) -> int:
+            ran.append(sub)
+            if sub == 0:
+                raise ValueError("the first")
+            cancelled.wait(20)
+            return sub
+
+        def _fail(self, *arguments: Any) -> None:
+            cancelled.set()
+            super()._fail(*arguments)
+
+    cancelled = threading.Event()
+    manager = PipelineManager(on_error="skip").add_worker(FirstFails, worker_args={"sub_workers": 1})
+    assert list(manager.run(["item"])) == []
+    assert manager.report.skipped == 1
+    assert ran in ([0], [0, 1]), "only what had begun"
+
+
+def test_r11_a_failed_item_is_tried_again_from_its_start() -> None:
+    class SecondTime(SubTaskPoolWorker[int, int, int, int]):
+        def setup(self) -> None:
+            self.tried = False
+
+        def process_sub_task(self, sub: int) -> int:
+            if sub == 3 and not self.tried:
+                self.tried = True
+                raise ValueError("not yet")
+            return sub
+
+    manager = PipelineManager().add_worker(SecondTime, retries=1, worker_args={"sub_workers": 2})
+    assert list(manager.run(range(6))) == list(range(6))
+    assert manager.report.stages[0].retried == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_r11_a_stop_cancels_what_waits_in_the_pool(workers: int, until: Until, gate: threading.Event) -> None:
+    ran: list[int] = []
+
+    class Waits(SubTaskPoolWorker[int, int, int, int]):
+        def split(self, item: int) -> list[int]:
+            return [item] * 10
+
+        def process_sub_task(self, sub: int) -> int:
+            ran.append(sub)
+            gate.wait()
+            return sub
+
+        def merge(self, item: int, results: list[int]) -> int:
+            return item
+
+    manager = PipelineManager().add_worker(Waits, workers=workers, worker_args={"sub_workers": 1, "window": 2})
+    manager.start(itertools.count())
+    until(lambda: len(ran) == workers)
+    manager.stop()
+    gate.set()
+    report = manager.wait_for_completion()
+    assert (report.state, report.delivered, len(ran)) == ("stopped", 0, workers)
+    assert report.imbalances() == []
+
+
+def test_r11_a_consumer_that_leaves_ends_the_child_processes(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(SumOfSquares, worker_args={"executor": "process", "sub_workers": 2})
+    results: Any = manager.run(itertools.count())
+    next(results)
+    results.close()
+    assert multiprocessing.active_children() == []
+    assert manager.report.imbalances() == []
+
+
+def test_r11_a_child_that_dies_fails_its_items_and_the_pool_is_made_anew(child_processes: None) -> None:
+    manager = PipelineManager(on_error="skip")
+    manager.add_worker(ChildDies, worker_args={"executor": "process", "sub_workers": 1, "window": 1})
+    results = list(manager.run(range(5)))
+    assert [item for item, _ in results] == [0, 1, 3, 4]
+    before, after = {pid for item, pid in results if item < 2}, {pid for item, pid in results if item > 2}
+    assert (len(before), len(after)) == (1, 1)
+    assert before != after
+    assert os.getpid() not in before | after
+    (letter,) = manager.report.dead_letters
+    assert letter.item == 2
+    assert "a child process died" in str(letter.error)
+
+
+def test_r11_an_error_in_a_child_comes_back_and_children_are_set_up(child_processes: None) -> None:
+    manager = PipelineManager(on_error="skip")
+    manager.add_worker(RaisesInChild, worker_args={"executor": "process", "sub_workers": 1})
+    assert list(manager.run(["fine", "picklable", "unpicklable"])) == ["set up: fine"]
+    picklable, unpicklable = manager.report.dead_letters
+    assert isinstance(picklable.error, KeyError)
+    assert "process_sub_task" in picklable.traceback
+    assert str(unpicklable.error) == "Unpicklable: 1 and 2"
+
+
+def test_r11_two_results_need_a_merge() -> None:
+    class NoMerge(SubTaskPoolWorker[int, int, int, int]):
+        def split(self, item: int) -> list[int]:
+            return [item, item]
+
+        def process_sub_task(self, sub: int) -> int:
+            return sub
+
+    with pytest.raises(PipelineError, match=r"merge\(\) must say"):
+        list(PipelineManager().add_worker(NoMerge).run([1]))
+
+
+@pytest.mark.parametrize(("argument", "value"), [("executor", "fork"), ("sub_workers", 0), ("window", 0)])
+def test_r11_bad_arguments_are_refused_by_name(argument: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=argument):
+        SumOfSquares(**{argument: value})
+
+
+def test_r11_child_processes_are_never_plain_forks(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(IsFork, worker_args={"executor": "process", "sub_workers": 1})
+    manager_pid = os.getpid()
+    ((parent, start_method),) = manager.run(["item"])
+    assert start_method in ("forkserver", "spawn")
+    assert (parent == manager_pid) == (start_method == "spawn")
+
+
+@importable
+class IsFork(SubTaskPoolWorker[str, str, Any, Any]):
+    """The parent of the child process, and how it was started."""
+
+    def process_sub_task(self, sub: str) -> tuple[int, str | None]:
+        return os.getppid(), multiprocessing.get_start_method(allow_none=True)
