@@ -25,4 +25,6 @@ def bake_digits(folder: Path) -> Path:
 if __name__ == "__main__":
     project = bake_digits(Path(sys.argv[1]))
     environment = os.environ | {"PYTHONPATH": str(project / "src")}
-    sys.exit(subprocess.run([sys.executable, "run_digits.py"], cwd=project, env=environment).returncode)
+    code = subprocess.run([sys.executable, "run_digits.py"], cwd=project, env=environment).returncode
+    print(f"project     {os.path.relpath(project)}")
+    sys.exit(code)

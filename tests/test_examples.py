@@ -32,5 +32,5 @@ def test_the_digits_are_read_in_order_and_well(digits: baking.Bake) -> None:
     held_out = [line for line in lines if line["held_out"]]
     right = sum(line["predicted"] == line["truth"] for line in held_out)
     assert right / len(held_out) > 0.95
-    assert f"{100 * right / len(held_out):.1f}" in shown
+    assert f"{right / len(held_out):.2%}" in shown
     assert Path(digits.path / "outputs/contact_sheet.png").stat().st_size > 10_000

@@ -5,6 +5,7 @@ STRESS_EXAMPLES=50000 pytest tests/stress       a long one
 STRESS_CORE=build/my-pipeline/src/my_pipeline   another `pipeline_core` than the template's
 """
 
+import faulthandler
 import os
 import sys
 from collections.abc import Generator
@@ -29,7 +30,8 @@ pytest.register_assert_rewrite(
 
 import stress_watch  # noqa: E402  # The path comes first.
 
-TEST_SECONDS = float(os.environ.get("STRESS_TEST_SECONDS", "120"))
+EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "300"))
+TEST_SECONDS = 120 + EXAMPLES / 2
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -41,14 +43,18 @@ def pytest_configure(config: pytest.Config) -> None:
             stress_watch.WATCHDOG.stderr = os.dup(2)
 
 
+def pytest_unconfigure() -> None:
+    """What a failed test left behind may keep the interpreter from its end: not for long."""
+    faulthandler.dump_traceback_later(60, exit=True, file=stress_watch.WATCHDOG.stderr)
+
+
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Each test has a time limit, and leaves no thread, no child process and no lost exception behind.
 
     A wrapper and not a fixture, so that it stands inside of pytest's own hooks, and what it finds fails the test.
     """
-    limit = next((mark.args[0] for mark in item.iter_markers("seconds")), TEST_SECONDS)
-    with stress_watch.watched(item.nodeid, seconds=limit, collect=True):
+    with stress_watch.watched(item.nodeid, seconds=TEST_SECONDS, collect=True):
         yield
 
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from .channel import Closed
 from .errors import PipelineError
-from .policy import ABORTED, Expansion, Policy
+from .policy import ABORTED, Expansion, Failure, Policy
 from .ports import Port
 
 In = TypeVar("In")
@@ -117,8 +117,8 @@ class BaseWorker(Generic[In, Out]):
             port.finish("filtered")
             return
         kind = type(outcome)
-        if kind is PipelineError:
-            self._fail(port, outcome)
+        if kind is Failure:
+            self._fail(port, outcome.error)
         elif kind is Expansion:
             self._expand(port, outcome)
         elif outcome is ABORTED:

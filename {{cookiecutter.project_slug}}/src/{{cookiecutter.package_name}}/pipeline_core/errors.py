@@ -3,9 +3,10 @@
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
-def short(item: object, to_text: Callable[[object], str] = repr, limit: int = 200) -> str:
+def short(item: object, to_text: Callable[[Any], str] = repr, limit: int = 200) -> str:
     """`to_text(item)`, cut to `limit` characters; never raises."""
     try:
         text = to_text(item)
@@ -69,5 +70,5 @@ class DeadLetter:
     @classmethod
     def of(cls, failure: PipelineError) -> "DeadLetter":
         cause = failure.__cause__ or failure
-        text = "".join(traceback.format_exception(cause))
+        text = short(cause, lambda error: "".join(traceback.format_exception(error)), limit=100_000)
         return cls(failure.stage, failure.index, failure.item, cause, failure.attempt, text)

@@ -5,7 +5,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from threading import Event, Lock, Thread, get_ident
 from time import perf_counter
@@ -16,7 +16,7 @@ from .channel import Channel, Closed
 from .errors import DeadLetter, PipelineError
 from .policy import DeadLetters, Policy
 from .report import PipelineReport
-from .serial import serial_stage
+from .serial import close_accounts, serial_stage
 from .source import Queue, Source
 from .stacks import stacks
 from .stage import Stage, StagePlan
@@ -69,6 +69,8 @@ class PipelineManager:
         self._results = Channel[Any](queue_size)
         self._dead_letters = DeadLetters(max_failures, on_dead_letter, self._items_read)
         self._lock = Lock()
+        self._stopping = False
+        self._serial = False
         self._state = "new"
         self._delivered = 0
         self._undelivered = 0
@@ -177,7 +179,8 @@ class PipelineManager:
         if drain and self._source is not None:
             self._source.drain()
             return
-        if not self.stop_event.is_set():
+        if not self._stopping:  # A signal handler may call this in the middle of itself, and `set` takes a lock.
+            self._stopping = True
             self.stop_event.set()
         if self._source is not None:
             self._source.outbox.cancel()
@@ -219,6 +222,7 @@ class PipelineManager:
             if self._state != "new":
                 raise RuntimeError("a PipelineManager runs once: build another for another run")
             self._state = "running"
+        self._serial = serial
         plans = [replace(plan, workers=1) if serial else plan for plan in self._plans]
         channels = [Channel[Any](plan.queue_size) for plan in plans] + [self._results]
         policy = self._policy("source", self.on_error == "skip")
@@ -297,10 +301,8 @@ class PipelineManager:
                     return
 
     def _drop_results(self) -> None:
-        try:
+        with suppress(PipelineError):  # `wait_for_completion` raises it.
             deque(self._run(), maxlen=0)
-        except PipelineError:
-            pass  # `wait_for_completion` raises it.
 
     def _finish(self, failure: PipelineError | None, completed: bool, interrupted: bool) -> PipelineError | None:
         """Wait for every thread, close the accounts, and return the failure to raise."""
@@ -311,6 +313,8 @@ class PipelineManager:
         source.join()
         for stage in self._stages:
             stage.settle()
+        if interrupted and self._serial:
+            close_accounts(self._stages, source.port.received - source.port.failed - source.port.aborted)
         self._undelivered = len(self._results)
         self._results.clear()
         if interrupted and self._stages:  # Ctrl-C may strike between taking a result and handing it over.
@@ -326,10 +330,11 @@ class PipelineManager:
         self._state = "failed" if failure is not None else "completed" if completed else "stopped"
         self._ended = perf_counter()
         self._finished.set()
-        if failure is not None:
-            logger.error("%s: %s", self.name, failure)
-        for imbalance in self.report.imbalances():
-            logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
+        with suppress(Exception):  # A log handler that raises must not hide the failure.
+            if failure is not None:
+                logger.error("%s: %s", self.name, failure)
+            for imbalance in self.report.imbalances():
+                logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
         return failure
 
     def _watch(self, seconds: float) -> None:

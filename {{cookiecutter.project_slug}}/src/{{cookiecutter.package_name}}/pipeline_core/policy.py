@@ -29,6 +29,13 @@ class _Aborted:
 ABORTED: Final = _Aborted()
 
 
+@dataclass(frozen=True)
+class Failure:
+    """The outcome of an item whose last attempt failed."""
+
+    error: PipelineError
+
+
 class Expansion:
     """The outcome of a generator stage: iterating gives its outputs (a None is none), and leaves `failure` behind if it raised."""
 
@@ -80,7 +87,7 @@ class Policy:
     def attempt(self, call: Callable[[Any], Any], item: Any, port: Port, phase: str = "process_item") -> Any:
         """Call, perhaps several times, and say what became of it. Never raises.
 
-        Returns the output, None (filtered), an Expansion, the PipelineError that the last attempt ended in, or
+        Returns the output, None (filtered), an Expansion, a Failure, or
         ABORTED. Only an Exception is tried again: SystemExit and its like mean it.
         """
         attempt = 1
@@ -96,7 +103,7 @@ class Policy:
                 return ABORTED
             except BaseException as error:
                 if attempt > self.retries or not isinstance(error, Exception):
-                    return self.blame(error, phase, item, port.ticket, attempt)
+                    return Failure(self.blame(error, phase, item, port.ticket, attempt))
             if self.stop_event.wait(self.delay(attempt)):
                 return ABORTED
             port.retried += 1
@@ -149,12 +156,12 @@ class DeadLetters:
                 return failure
             if len(self.kept) < KEPT_DEAD_LETTERS:
                 self.kept.append(letter)
-            logger.warning("skipped: %s", failure)
-            if self._callback is not None:
-                try:
+            try:
+                logger.warning("skipped: %s", failure)
+                if self._callback is not None:
                     self._callback(letter)
-                except BaseException as error:
-                    return PipelineError.of(error, failure.stage, "on_dead_letter", failure.item, failure.index)
+            except BaseException as error:
+                return PipelineError.of(error, failure.stage, "on_dead_letter", failure.item, failure.index)
         return None
 
     def too_many(self, at_least: int = 1) -> bool:

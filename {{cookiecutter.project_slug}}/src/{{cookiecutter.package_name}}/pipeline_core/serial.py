@@ -5,7 +5,7 @@ from typing import Any
 
 from .base_worker import BaseWorker
 from .errors import PipelineError
-from .policy import ABORTED, Expansion
+from .policy import ABORTED, Expansion, Failure
 from .stage import Stage
 
 
@@ -35,6 +35,7 @@ def serial_stage(stage: Stage, upstream: Generator[Any, None, None]) -> Generato
                 if port.failure is not None:
                     more = False
                     break
+            outcome = None  # While upstream works, the last one can go.
     finally:
         upstream.close()
         port.count("aborted", in_hand)
@@ -63,10 +64,10 @@ def _outputs(worker: BaseWorker[Any, Any], outcome: Any) -> Generator[Any, None,
         if outcome.failure is None:
             port.count("filtered" if outcome.empty else "processed")
             return
-        outcome = outcome.failure
-    if type(outcome) is PipelineError:
+        outcome = Failure(outcome.failure)
+    if type(outcome) is Failure:
         port.count("failed")
-        failure = worker._policy.judge(outcome)
+        failure = worker._policy.judge(outcome.error)
         if failure is not None:
             port.end(failure)
     elif outcome is None:
@@ -77,3 +78,12 @@ def _outputs(worker: BaseWorker[Any, Any], outcome: Any) -> Generator[Any, None,
         port.count("processed")
         port.emitted += 1
         yield outcome
+
+
+def close_accounts(stages: list[Stage], given: int) -> None:
+    """After Ctrl-C, which may strike between any two counts: what was given to a stage and is nowhere was aborted."""
+    for stage in stages:
+        port = stage.workers[0]._port
+        port.received = given
+        port.aborted = given - port.processed - port.filtered - port.failed
+        given = port.emitted

@@ -151,7 +151,9 @@ class _Job:
         error, self._error = self._error, None
         if error is not None:
             raise error
-        futures, self._futures = self._futures or self._submit(), None
+        futures, self._futures = self._futures, None
+        if futures is None:
+            futures = self._submit()
         try:
             return self._worker.merge(item, _results(futures))
         except BrokenExecutor as error:
@@ -176,10 +178,11 @@ def _results(futures: list[Future[Any]]) -> list[Any]:
     """The results of all, or the first error of any. Raises Closed when a stop has cancelled one."""
     over = Signal()
     done = deque[None]()
+    number = len(futures)  # `check` must not hold the futures that hold it.
 
     def check(future: Future[Any]) -> None:
         done.append(None)
-        if len(done) == len(futures) or future.cancelled() or future.exception() is not None:
+        if len(done) == number or future.cancelled() or future.exception() is not None:
             over.set()
 
     for future in futures:
