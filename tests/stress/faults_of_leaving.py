@@ -141,7 +141,8 @@ def ctrl_c_at_any_moment() -> None:
             timers = []
             with pytest.raises(Interrupt):
                 deque(begin(manager, source, serial, timers), maxlen=0)
-            timers[0].join()
+            for timer in timers:
+                timer.join()
             gc.collect()
             assert source.let_go() or not source.read
             assert eventually(lambda manager=manager: manager.report.state != "running") or not source.read

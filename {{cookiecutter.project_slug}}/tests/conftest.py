@@ -71,7 +71,9 @@ def blocks_in() -> Callable[[str, str], bool]:
         for thread in threading.enumerate():
             frame = frames.get(thread.ident or 0)
             if thread.name == thread_name and frame is not None:
-                return any(inner.f_code.co_name == function for inner, _ in traceback.walk_stack(frame))
+                names = {inner.f_code.co_name for inner, _ in traceback.walk_stack(frame)}
+                if function in names:
+                    return True
         return False
 
     return is_inside

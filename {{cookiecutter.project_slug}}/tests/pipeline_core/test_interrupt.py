@@ -14,7 +14,7 @@ import {{ cookiecutter.package_name }}
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process there cannot send another one a Ctrl-C")
 
 HEAD = """
-import itertools, signal, sys, threading, time
+import itertools, signal, sys, threading, time, traceback
 from {{ cookiecutter.package_name }}.pipeline_core import (
     BaseWorker,
     PipelineManager,
@@ -43,11 +43,12 @@ class Pass(BaseWorker):
         say("teardown")
 
 
-def until_main_thread_waits():
+def until_main_thread_is_in(function):
     times = 0
-    while times < 20:
+    while times < 20:  # Python forgets a signal that strikes in the instant before a thread blocks, until the next.
         frame = sys._current_frames()[threading.main_thread().ident]
-        times = times + 1 if frame.f_code.co_name == "wait" else 0
+        stack = [inner.f_code.co_name for inner, _ in traceback.walk_stack(frame)]
+        times = times + 1 if function in stack else 0
         time.sleep(0.001)
 
 
@@ -55,7 +56,7 @@ class Waits(Pass):
     def process_item(self, item):
         if item == 5:
             if threading.current_thread() is not threading.main_thread():
-                until_main_thread_waits()
+                until_main_thread_is_in("wait")
             say("ready")
             while not self.stop_event.wait(1):
                 pass
@@ -64,9 +65,12 @@ class Waits(Pass):
 
 class Stuck(Pass):
     def process_item(self, item):
-        until_main_thread_waits()
+        until_main_thread_is_in("wait")
         say("ready")
-        threading.Event().wait()
+        self.stop_event.wait()
+        until_main_thread_is_in("join")
+        say("stopping")
+        threading.Event().wait()  # A call that never returns.
 
 
 def see(manager):
@@ -170,7 +174,7 @@ for item in manager.run(source()):
     )
     running.wait_for("ready")
     running.interrupt()
-    running.wait_for("source closed")  # The call in flight never returns, and the run waits for it.
+    running.wait_for("stopping")
     running.interrupt()
     running.end()
     assert running.process.returncode == -signal.SIGINT

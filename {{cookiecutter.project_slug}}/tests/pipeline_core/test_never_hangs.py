@@ -230,9 +230,10 @@ class PassItem(BaseWorker[Item, Item]):
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("dropped", [False, True], ids=["run", "start"])
-def test_r6_no_item_is_kept_alive_after_its_delivery(workers: int, dropped: bool, until: Until) -> None:
+def test_r6_no_item_is_kept_alive_after_its_delivery(
+    workers: int, dropped: bool, until: Until, gate: threading.Event
+) -> None:
     alive: weakref.WeakSet[Item] = weakref.WeakSet()
-    more = threading.Event()
 
     def source() -> Iterator[Item]:
         for _ in range(5):
@@ -240,7 +241,7 @@ def test_r6_no_item_is_kept_alive_after_its_delivery(workers: int, dropped: bool
             alive.add(item)
             yield item
             del item
-        more.wait()
+        gate.wait()
 
     manager = PipelineManager().add_worker(PassItem, workers=workers).add_worker(PassItem, name="again")
     if dropped:
@@ -252,7 +253,7 @@ def test_r6_no_item_is_kept_alive_after_its_delivery(workers: int, dropped: bool
         for _ in range(5):
             next(results)
         until(lambda: not alive)
-    more.set()
+    gate.set()
     if dropped:
         manager.wait_for_completion()
     else:

@@ -48,11 +48,11 @@ def test_r7_a_stop_wakes_whoever_waits_for_room(workers: int, until: Until, bloc
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_r7_a_stop_wakes_whoever_waits_for_items(workers: int, until: Until, blocks_in: BlocksIn) -> None:
-    wake_the_source = threading.Event()
-
+def test_r7_a_stop_wakes_whoever_waits_for_items(
+    workers: int, until: Until, blocks_in: BlocksIn, gate: threading.Event
+) -> None:
     def source() -> Iterator[int]:
-        wake_the_source.wait()
+        gate.wait()
         yield 1
 
     manager = PipelineManager().add_worker(Pass, workers=workers).add_worker(Pass, name="last")
@@ -62,7 +62,7 @@ def test_r7_a_stop_wakes_whoever_waits_for_items(workers: int, until: Until, blo
     manager.stop()
     report = manager.wait_for_completion()
     assert report.state == "stopped", "a source that is blocked in its own next() does not hold the stop up"
-    wake_the_source.set()
+    gate.set()
     until(lambda: manager.report.read == manager.report.source_aborted)
     assert manager.report.imbalances() == []
 
@@ -137,12 +137,12 @@ def test_r7_a_drain_reads_no_more_and_finishes_what_is_in(serial: bool) -> None:
     assert (report.undelivered, report.stages[0].aborted, report.stages[1].aborted) == (0, 0, 0)
 
 
-def test_r7_a_drain_is_not_held_up_by_a_source_that_blocks(until: Until, blocks_in: BlocksIn) -> None:
-    wake_the_source = threading.Event()
-
+def test_r7_a_drain_is_not_held_up_by_a_source_that_blocks(
+    until: Until, blocks_in: BlocksIn, gate: threading.Event
+) -> None:
     def source() -> Iterator[int]:
         yield from range(3)
-        wake_the_source.wait()
+        gate.wait()
 
     manager = PipelineManager().add_worker(Pass)
     manager.start(source())
@@ -151,13 +151,14 @@ def test_r7_a_drain_is_not_held_up_by_a_source_that_blocks(until: Until, blocks_
     manager.stop(drain=True)
     report = manager.wait_for_completion()
     assert (report.state, report.delivered) == ("completed", 3)
-    wake_the_source.set()
+    gate.set()
 
 
 @pytest.mark.parametrize("waiting_for", ["items", "room"])
-def test_r7_an_idle_pipeline_makes_no_call_at_all(waiting_for: str, until: Until, blocks_in: BlocksIn) -> None:
+def test_r7_an_idle_pipeline_makes_no_call_at_all(
+    waiting_for: str, until: Until, blocks_in: BlocksIn, gate: threading.Event
+) -> None:
     """No polling: what waits, sleeps until it is woken. A profiler hears of every call that its threads make."""
-    wake_the_source = threading.Event()
     calls = 0
 
     def count(*_: Any) -> None:
@@ -167,7 +168,7 @@ def test_r7_an_idle_pipeline_makes_no_call_at_all(waiting_for: str, until: Until
     def source() -> Iterator[int]:
         if waiting_for == "room":
             yield from itertools.count()
-        wake_the_source.wait()
+        gate.wait()
 
     manager = PipelineManager(queue_size=1).add_worker(Pass, workers=3).add_worker(Pass, name="last")
     threading.setprofile(count)
@@ -188,7 +189,7 @@ def test_r7_an_idle_pipeline_makes_no_call_at_all(waiting_for: str, until: Until
         time.sleep(0.05)
     time.sleep(0.15)
     assert calls == before > 0
-    wake_the_source.set()
+    gate.set()
     manager.stop()
     if waiting_for == "room":
         results.close()  # type: ignore[attr-defined]

@@ -264,8 +264,9 @@ class Sequencer:
     def close(self) -> None:
         """Nothing more is released; whoever waits here, or comes later, gets Closed."""
         with self._changed:
-            self._closed = True
-            self._changed.notify_all()
+            if not self._closed:  # Also when a signal handler calls this in the middle of itself.
+                self._closed = True
+                self._changed.notify_all()
 
     def count_unreleased(self, port: Port) -> None:
         """After the last worker has left: count what was handed in and never released."""

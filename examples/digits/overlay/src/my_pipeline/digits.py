@@ -56,7 +56,7 @@ class Tile:
 
 
 def read_digits() -> Iterator[RawDigit]:
-    """The 1,797 handwritten digits that come with scikit-learn. The second half, by other writers, is held out."""
+    """The 1,797 handwritten digits that come with scikit-learn. The second half, unshuffled, is held out."""
     pixels, truths = datasets.load_digits(return_X_y=True)
     half = len(truths) // 2
     for index, (row, truth) in enumerate(zip(pixels, truths, strict=True)):
