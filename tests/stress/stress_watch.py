@@ -87,7 +87,7 @@ def watched(what: object, *, seconds: float, collect: bool = False) -> Iterator[
                 return set(threading.enumerate()) - before - {WATCHDOG._thread}
 
             eventually(lambda: not left() and not multiprocessing.active_children())
-            assert not left(), f"left running: {left()}\n{what}"
+            assert not left(), f"left running: {left()}; unhandled: {unhandled}\n{what}"
             assert not multiprocessing.active_children(), f"left running: {multiprocessing.active_children()}\n{what}"
             assert not unhandled, f"unhandled: {unhandled}\n{what}"
             assert not accounts.found, f"logged: {accounts.found}\n{what}"

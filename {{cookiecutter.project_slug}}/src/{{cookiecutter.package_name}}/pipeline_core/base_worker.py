@@ -1,7 +1,7 @@
 """The base class of your stages."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from threading import Event
 from typing import Any, Generic, TypeVar
 
@@ -46,7 +46,7 @@ class BaseWorker(Generic[In, Out]):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no process_item()")
 
-    def process_batch(self, items: list[In]) -> list[Out | None]:
+    def process_batch(self, items: list[In]) -> Sequence[Out | None]:
         """Return one output for each item, in their order; None drops one.
 
         When it raises, each item is tried again alone, so that a bad item costs only itself.
