@@ -144,8 +144,8 @@ def ctrl_c_at_any_moment() -> None:
             for timer in timers:
                 timer.join()
             gc.collect()
-            assert source.let_go() or not source.read
-            assert eventually(lambda manager=manager: manager.report.state != "running") or not source.read
+            assert not source.read or source.let_go()
+            assert not source.read or eventually(lambda manager=manager: manager.report.state != "running")
             settled(manager)
     finally:
         signal.signal(signal.SIGUSR1, usual)

@@ -55,14 +55,14 @@ PLACES: list[tuple[type, str]] = [
     (channel.Signal, "set"),
     (ports.Port, "take"),
     (ports.Port, "take_batch"),
-    (ports.Port, "end"),
-    (ports.SharedPort, "take"),
-    (ports.SharedPort, "_take_in_turn"),
-    (ports.SharedPort, "_put_in_turn"),
-    (ports.Sequencer, "hand_in"),
-    (ports.Sequencer, "_release"),
-    (ports.Sequencer, "_must_wait"),
-    (ports.Sequencer, "close"),
+    (ports.Port, "fail"),
+    (ports.Turn, "__enter__"),
+    (ports.Turn, "__exit__"),
+    (ports.Outlet, "put"),
+    (ports.InOrder, "put"),
+    (ports.InOrder, "_release"),
+    (ports.InOrder, "_must_wait"),
+    (ports.InOrder, "close"),
 ]
 
 

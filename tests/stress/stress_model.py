@@ -147,11 +147,7 @@ class PlainLoop:
             return
         fates.failed += 1
         if not stage.skip or stage.error != "error":
-            phases = {"pool": "process_sub_task", "batch": "process_batch"}
-            phase = (
-                "process_item" if self.case.serial and stage.kind == "pool" else phases.get(stage.kind, "process_item")
-            )
-            self._fail(f"s{depth}", phase)
+            self._fail(f"s{depth}", "process_batch" if stage.kind == "batch" else "process_item")
 
 
 @dataclass

@@ -70,7 +70,7 @@ WATCHDOG = Watchdog()
 @contextmanager
 def watched(what: object, *, seconds: float, collect: bool = False) -> Iterator[None]:
     """Limit the time of the block, and fail if it leaves threads, children or unhandled exceptions behind."""
-    before = set(threading.enumerate())
+    before, children = set(threading.enumerate()), set(multiprocessing.active_children())
     unhandled: list[str] = []
     hooks = threading.excepthook, sys.unraisablehook
     threading.excepthook = lambda args: unhandled.append(f"in {args.thread}: {args.exc_value!r}")
@@ -86,9 +86,12 @@ def watched(what: object, *, seconds: float, collect: bool = False) -> Iterator[
             def left() -> set[threading.Thread]:
                 return set(threading.enumerate()) - before - {WATCHDOG._thread}
 
-            eventually(lambda: not left() and not multiprocessing.active_children())
+            def left_children() -> set[multiprocessing.process.BaseProcess]:
+                return set(multiprocessing.active_children()) - children
+
+            eventually(lambda: not left() and not left_children())
             assert not left(), f"left running: {left()}; unhandled: {unhandled}\n{what}"
-            assert not multiprocessing.active_children(), f"left running: {multiprocessing.active_children()}\n{what}"
+            assert not left_children(), f"left running: {left_children()}\n{what}"
             assert not unhandled, f"unhandled: {unhandled}\n{what}"
             assert not accounts.found, f"logged: {accounts.found}\n{what}"
     finally:

@@ -129,7 +129,7 @@ def test_r2_a_generator_without_end_does_not_pile_up_behind_a_slow_item(
 
     manager = PipelineManager(queue_size=QUEUE_SIZE).add_worker(Endless, workers=2)
     manager.start(range(2))
-    until(lambda: threads and blocks_in(threads[0], "hand_in") and blocks_in(threads[0], "wait"))
+    until(lambda: threads and blocks_in(threads[0], "put") and blocks_in(threads[0], "wait"))
     assert len(yielded) <= QUEUE_SIZE + 1
     manager.stop()
     gate.set()

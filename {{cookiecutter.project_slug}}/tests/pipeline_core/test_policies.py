@@ -15,11 +15,7 @@ from {{ cookiecutter.package_name }}.pipeline_core import (
     PipelineManager,
 )
 from {{ cookiecutter.package_name }}.pipeline_core.policy import (
-    ABORTED,
     Policy,
-)
-from {{ cookiecutter.package_name }}.pipeline_core.ports import (
-    Port,
 )
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -137,21 +133,16 @@ def test_r5_pauses_grow_exponentially_up_to_a_limit_and_have_full_jitter() -> No
     assert policy.delay(100_000) <= 8
 
 
-def test_r5_a_stop_interrupts_the_pause_before_a_retry(until: Any, blocks_in: Callable[[str, str], bool]) -> None:
-    stop_event, outcomes = threading.Event(), []
-    policy = Policy("stage", stop_event, retries=1, backoff=1e6, max_backoff=1e6)
-    port: Any = Port.__new__(Port)
-    port.ticket = port.retried = 0
-
-    def fail(item: object) -> None:
-        raise ValueError("again")
-
-    thread = threading.Thread(target=lambda: outcomes.append(policy.attempt(fail, "item", port)), name="retrying")
-    thread.start()
-    until(lambda: blocks_in("retrying", "wait"))
-    stop_event.set()
-    thread.join()
-    assert outcomes == [ABORTED]
+def test_r5_a_stop_interrupts_the_pause_before_a_retry(
+    monkeypatch: pytest.MonkeyPatch, until: Any, blocks_in: Callable[[str, str], bool]
+) -> None:
+    monkeypatch.setattr(Policy, "delay", lambda self, attempt: 1e6)
+    manager = PipelineManager().add_worker(SucceedsAt, name="fails", retries=1, worker_args={"nth": 2})
+    manager.start([7])
+    until(lambda: blocks_in("pipeline-fails-0", "wait"))
+    manager.stop()
+    report = manager.wait_for_completion(20)
+    assert (report.state, report.stages[0].aborted) == ("stopped", 1)
 
 
 @both_modes

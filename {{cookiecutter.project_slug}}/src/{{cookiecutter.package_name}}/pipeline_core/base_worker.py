@@ -1,14 +1,14 @@
 """The base class of your stages."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from threading import Event
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
+from threading import Event, Thread
 from typing import Any, Generic, TypeVar
 
 from .channel import Closed
-from .errors import PipelineError
-from .policy import ABORTED, Expansion, Failure, Policy
-from .ports import Port
+from .policy import Expansion, Failure, Policy
+from .ports import NOTHING, Port
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -24,12 +24,13 @@ class BaseWorker(Generic[In, Out]):
     name: str
     stop_event: Event
     logger: logging.Logger
-    _port: Port
-    _new_port: Callable[[], Port]
     _policy: Policy
+    _new_port: Callable[[], Port]
+    _spawn: Callable[[Callable[[], None], str], Thread]
     _worker_args: dict[str, Any]
     _batch_size: int | None
     _batch_timeout: float | None
+    _has_window = False  # Whether it works on several items at a time, in threads of its own.
 
     def _attach(self, name: str, stop_event: Event) -> None:
         self.name = name
@@ -57,50 +58,70 @@ class BaseWorker(Generic[In, Out]):
         """Called once, in the worker's thread, after its last item, whatever happened: also when `setup` raised."""
 
     def _run(self) -> None:
-        """Take items and hand outcomes on, until Closed is raised."""
-        if self._batch_size is not None:
-            return self._run_batches(self._batch_size)
-        port, attempt, process_item, settle = self._port, self._policy.attempt, self.process_item, self._settle
-        while True:
-            item = port.take()
-            outcome = attempt(process_item, item, port)
-            settle(port, outcome)
-            del item, outcome  # While we wait for the next, the last one can go.
+        """Take items and hand outcomes on. Ends by raising Closed."""
+        port = self._new_port()
+        if self._batch_size is None:
+            self._run_items(port)
+        else:
+            while True:
+                items = port.take_batch(self._batch_size, self._batch_timeout)
+                for _ in self._work_through(items, port):
+                    pass
+                del items
 
-    def _run_batches(self, size: int) -> None:
-        port = self._port
-        while True:
-            items = port.take_batch(size, self._batch_timeout)
-            last, left = port.ticket, len(items)
-            try:
-                for outcome in self._outcomes(items, port):
-                    left -= 1
-                    self._settle(port, outcome)
-            finally:
-                port.count("aborted", left)
-                port.ticket = last
-            del items, outcome
+    def _run_items(self, port: Port) -> None:
+        take, give, attempt, process_item = port.take, port.give, self._policy.attempt, self.process_item
+        item: Any = NOTHING
+        try:
+            while True:
+                item = take()
+                outcome = attempt(process_item, item, port)
+                if outcome is None:
+                    port.finish()
+                    port.filtered += 1
+                elif type(outcome) is Failure or type(outcome) is Expansion:
+                    for _ in self._hand_on(outcome, port):
+                        pass
+                else:
+                    give(outcome)
+                    port.processed += 1
+                item = outcome = NOTHING  # While we wait for the next, the last one can go.
+        finally:
+            if item is not NOTHING:
+                port.aborted += 1
+
+    def _work_through(self, items: list[In], port: Port) -> Generator[None, None, None]:
+        """Do the items that are in hand, one after the other. After each output, control is the caller's."""
+        left = len(items)
+        try:
+            for outcome in self._outcomes(items, port):
+                yield from self._hand_on(outcome, port)
+                left -= 1
+                yield
+                if port.failure is not None or self.stop_event.is_set():
+                    break
+                outcome = None
+                port.ticket += 1
+        finally:
+            port.aborted += left
 
     def _outcomes(self, items: list[In], port: Port) -> Iterator[Any]:
-        """The outcome of each item, with the item's ticket as `port.ticket`, which was the last one's."""
-        first = port.ticket - len(items) + 1
-        outcomes: Any = None
+        """The outcome of each item. Batches of one are what a failed batch is tried again as."""
+        if self._batch_size is None:
+            for item in items:
+                yield self._policy.attempt(self.process_item, item, port)
+            return
         if len(items) > 1:
             try:
-                outcomes = self._checked_batch(items)
+                outputs = self._checked_batch(items)
             except BaseException as error:
-                self.logger.debug("%s; each is tried alone", self._policy.blame(error, "process_batch", items, first))
-        call: Callable[[In], Any]
-        batched = self._batch_size is not None
-        call, phase = (self._process_alone, "process_batch") if batched else (self.process_item, "process_item")
-        for position, item in enumerate(items):
-            if position and self.stop_event.is_set():
-                return
-            port.ticket = first + position
-            if outcomes is not None:
-                yield outcomes[position]
+                failure = self._policy.blame(error, "process_batch", items, port.ticket)
+                self.logger.debug("%s; each is tried alone", failure)
             else:
-                yield self._policy.attempt(call, item, port, phase)
+                yield from outputs
+                return
+        for item in items:
+            yield self._policy.attempt(lambda item: self._checked_batch([item])[0], item, port, "process_batch")
 
     def _checked_batch(self, items: list[In]) -> list[Out | None]:
         outputs = list(self.process_batch(items))
@@ -108,47 +129,37 @@ class BaseWorker(Generic[In, Out]):
             raise ValueError(f"process_batch() returned {len(outputs)} outputs for {len(items)} items")
         return outputs
 
-    def _process_alone(self, item: In) -> Out | None:
-        return self._checked_batch([item])[0]
-
-    def _settle(self, port: Port, outcome: Any) -> None:
-        """Hand the outcome of the item in hand on. Raises Closed when the stage is over."""
-        if outcome is None:
-            port.finish("filtered")
-            return
-        kind = type(outcome)
-        if kind is Failure:
-            self._fail(port, outcome.error)
-        elif kind is Expansion:
-            self._expand(port, outcome)
-        elif outcome is ABORTED:
-            port.finish("aborted")
+    def _hand_on(self, outcome: Any, port: Port) -> Generator[None, None, None]:
+        """Hand on the outcome of the item in hand, and count it. Between outputs, control is the caller's."""
+        if type(outcome) is Expansion:
+            try:
+                for output in outcome:
+                    if output is not None:
+                        port.emit(output)
+                        yield
+                    elif self.stop_event.is_set():
+                        raise Closed
+            finally:
+                outcome.close()
+            if outcome.failure is None:
+                port.finish()
+                if outcome.empty:
+                    port.filtered += 1
+                else:
+                    port.processed += 1
+                return
+            outcome = Failure(outcome.failure)
+        if type(outcome) is Failure:
+            port.failed += 1
+            failure = self._policy.judge(outcome.error)
+            with suppress(Closed):  # It has failed, whatever else is the matter.
+                if failure is None:
+                    port.finish()
+                else:
+                    port.fail(failure)
+        elif outcome is None:
+            port.finish()
+            port.filtered += 1
         else:
-            port.deliver(outcome)
-
-    def _expand(self, port: Port, outputs: Expansion) -> None:
-        try:
-            for output in outputs:
-                if output is not None:
-                    port.emit(output)
-                elif self.stop_event.is_set():
-                    raise Closed
-        except Closed:
-            port.count("aborted")
-            raise
-        finally:
-            outputs.close()
-        if outputs.failure is not None:
-            self._fail(port, outputs.failure)
-        else:
-            port.finish("filtered" if outputs.empty else "processed")
-
-    def _fail(self, port: Port, failure: PipelineError) -> None:
-        verdict = self._policy.judge(failure)
-        if verdict is None:
-            port.finish("failed")
-        else:
-            port.fail(verdict)
-
-    def _cancel(self) -> None:
-        """Called by `stop()`, from any thread: wake whatever this worker waits for apart from its port."""
+            port.give(outcome)
+            port.processed += 1

@@ -3,7 +3,7 @@
 from collections import deque
 from contextlib import suppress
 from queue import Empty
-from threading import Lock
+from threading import TIMEOUT_MAX, Lock
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -25,7 +25,7 @@ class Signal:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block until `set`, at most `timeout` seconds. False: the time ran out."""
-        return self._lock.acquire(timeout=-1 if timeout is None else max(timeout, 0))
+        return self._lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX))
 
     def set(self) -> None:
         with suppress(RuntimeError):  # It is set already, and once is enough.
@@ -50,6 +50,8 @@ class Channel(Generic[T]):
         self.capacity = capacity
         self.failure: PipelineError | None = None
         self.cancelled = False
+        self.entered = 0  # How many items were put, and how many were got.
+        self.taken = 0
         self.reader_waited = 0.0  # seconds
         self.writer_waited = 0.0
         self._items: deque[T] = deque()
@@ -69,11 +71,10 @@ class Channel(Generic[T]):
 
     def put(self, item: T) -> None:
         """Add an item, waiting for room. Raises Closed when nobody will read it: it is still yours."""
-        if len(self._items) >= self.capacity:
+        if self._closed or len(self._items) >= self.capacity:
             self._wait_for_room()
-        if self._closed:
-            raise Closed
         self._items.append(item)
+        self.entered += 1
         if self._reader_waits:
             self._reader_waits = False
             self._item_ready.set()
@@ -90,10 +91,16 @@ class Channel(Generic[T]):
             item = self._items.popleft()
         except IndexError:
             item = self._wait_for_item(timeout)
+        self.taken += 1
         if self._writer_waits and len(self._items) <= self._refill_at:
             self._writer_waits = False
             self._room_ready.set()
         return item
+
+    def peek(self) -> None:
+        """Wait for an item, and leave it in. Raises as `get` does; for the reader."""
+        self._items.appendleft(self.get())
+        self.taken -= 1
 
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind what is in. Only the first call counts."""
@@ -110,9 +117,11 @@ class Channel(Generic[T]):
         self._item_ready.set()
         self._room_ready.set()
 
-    def clear(self) -> None:
-        """Let go of what is in."""
+    def clear(self) -> int:
+        """Let go of what is in, and say how much that was."""
+        left = len(self._items)
         self._items.clear()
+        return left
 
     def _wait_for_item(self, timeout: float | None) -> T:
         start = perf_counter()
@@ -143,3 +152,5 @@ class Channel(Generic[T]):
             self._room_ready.wait()
         self._writer_waits = False
         self.writer_waited += perf_counter() - start
+        if self._closed:
+            raise Closed

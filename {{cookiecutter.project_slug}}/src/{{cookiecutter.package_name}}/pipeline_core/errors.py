@@ -25,28 +25,18 @@ class PipelineError(Exception):
     `attempt`   which attempt failed, from 1
     """
 
-    def __init__(self, stage: str, phase: str, item: object = None, index: int | None = None, attempt: int = 1) -> None:
-        super().__init__(stage, phase, item, index, attempt)
-        self.stage = stage
-        self.phase = phase
-        self.item = item
-        self.index = index
-        self.attempt = attempt
-
-    @classmethod
-    def of(
-        cls,
-        cause: BaseException,
+    def __init__(
+        self,
         stage: str,
         phase: str,
         item: object = None,
         index: int | None = None,
         attempt: int = 1,
-    ) -> "PipelineError":
-        """The error that has `cause` as its `__cause__`."""
-        error = cls(stage, phase, item, index, attempt)
-        error.__cause__ = cause
-        return error
+        cause: BaseException | None = None,
+    ) -> None:
+        super().__init__(stage, phase, item, index, attempt)
+        self.stage, self.phase, self.item, self.index, self.attempt = stage, phase, item, index, attempt
+        self.__cause__ = cause
 
     def __str__(self) -> str:
         where = f"stage '{self.stage}'" if self.stage != "source" else "the source"

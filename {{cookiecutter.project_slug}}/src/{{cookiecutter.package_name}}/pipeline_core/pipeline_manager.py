@@ -3,23 +3,24 @@
 import inspect
 import logging
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
-from threading import Event, Lock, Thread, get_ident
+from threading import TIMEOUT_MAX, Event, Lock, Thread, get_ident
 from time import perf_counter
 from typing import Any, Literal
 
 from .base_worker import BaseWorker
 from .channel import Channel, Closed
+from .checks import check_choice, check_count, check_seconds
 from .errors import DeadLetter, PipelineError
 from .policy import DeadLetters, Policy
 from .report import PipelineReport
-from .serial import close_accounts, serial_stage
 from .source import Queue, Source
 from .stacks import stacks
-from .stage import Stage, StagePlan
+from .stage import Stage, StagePlan, close_accounts
 
 logger = logging.getLogger(__name__)
 
@@ -50,11 +51,11 @@ class PipelineManager:
         stall_timeout: float | None = None,
         on_dead_letter: Callable[[DeadLetter], object] | None = None,
     ) -> None:
-        _check_count("queue_size", queue_size, at_least=1)
-        _check_on_error(on_error)
+        check_count("queue_size", queue_size)
+        check_choice("on_error", on_error, ("stop", "skip"))
         if max_failures is not None and not (type(max_failures) is float and 0 <= max_failures <= 1):
-            _check_count("max_failures (or a share from 0.0 to 1.0)", max_failures, at_least=0)
-        _check_seconds("stall_timeout", stall_timeout)
+            check_count("max_failures (or a share from 0.0 to 1.0)", max_failures, at_least=0)
+        check_seconds("stall_timeout", stall_timeout)
         if on_dead_letter is not None and not callable(on_dead_letter):
             raise TypeError(f"on_dead_letter must be callable, not {on_dead_letter!r}")
         self.name = name
@@ -111,12 +112,14 @@ class PipelineManager:
         name = name if name is not None else _stage_name(worker_class)
         if not name or name in ("source", *(plan.name for plan in self._plans)):
             raise ValueError(f"name must not be empty, 'source' or the name of another stage: {name!r}")
-        _check_count("workers", workers, at_least=1)
-        _check_count("queue_size", queue_size, at_least=1, optional=True)
-        _check_count("retries", retries, at_least=0)
-        _check_count("batch_size", batch_size, at_least=1, optional=True)
-        _check_seconds("batch_timeout", batch_timeout)
-        _check_on_error(on_error := on_error if on_error is not None else self.on_error)
+        check_count("workers", workers)
+        check_count("queue_size", queue_size, optional=True)
+        check_count("retries", retries, at_least=0)
+        check_count("batch_size", batch_size, optional=True)
+        check_seconds("batch_timeout", batch_timeout)
+        if batch_timeout is not None and batch_size is None:
+            raise ValueError("batch_timeout needs a batch_size")
+        check_choice("on_error", on_error := self.on_error if on_error is None else on_error, ("stop", "skip"))
         arguments = dict(worker_args or {})
         try:
             inspect.signature(worker_class).bind(**arguments)
@@ -137,13 +140,13 @@ class PipelineManager:
         there with a queue and the stop event: see `robust_put`. `serial=True` is the plain loop in this thread.
         """
         self._claim(source, serial)
-        return self._run(serial)
+        return self._run()
 
     def start(self, source: SourceLike) -> None:
         """Run in the background, and drop the results. `wait_for_completion` tells how it went."""
         self._claim(source)
         try:
-            self._launch(serial=False)
+            self._launch()
         except BaseException:
             self._finish(None, completed=False, interrupted=False)
             raise
@@ -155,10 +158,11 @@ class PipelineManager:
         Past `timeout` seconds the run is stopped, and TimeoutError names the stages that are still busy, with the
         stacks of their workers. Interrupted (Ctrl-C), the run is stopped and ended before this raises.
         """
+        check_seconds("timeout", timeout or None)  # 0 is a glance.
         if self._started is None:
             raise RuntimeError("nothing runs: call start() first, or iterate over what run() returns")
         try:
-            if not self._finished.wait(timeout):
+            if not self._finished.wait(None if timeout is None else min(timeout, TIMEOUT_MAX)):
                 busy = stacks(self._stages, only_busy=True)
                 self.stop()
                 raise TimeoutError(f"{self.name} has not finished after {timeout} seconds; stopped. Busy:\n{busy}")
@@ -196,14 +200,14 @@ class PipelineManager:
     def report(self) -> PipelineReport:
         """The numbers of the run: as of now while it runs, final afterwards."""
         seconds = 0.0 if self._started is None else (self._ended or perf_counter()) - self._started
-        port = None if self._source is None else self._source.port
+        source = self._source
         return PipelineReport(
             name=self.name,
             state=self._state,
             seconds=seconds,
-            read=port.received if port else 0,
-            source_failed=port.failed if port else 0,
-            source_aborted=port.aborted if port else 0,
+            read=source.read if source else 0,
+            source_failed=source.failed if source else 0,
+            source_aborted=source.aborted if source else 0,
             stages=tuple(stage.report() for stage in self._stages),
             delivered=self._delivered,
             undelivered=self._undelivered,
@@ -223,7 +227,11 @@ class PipelineManager:
                 raise RuntimeError("a PipelineManager runs once: build another for another run")
             self._state = "running"
         self._serial = serial
-        plans = [replace(plan, workers=1) if serial else plan for plan in self._plans]
+        if serial:  # What lies in a channel is then no more than one step or one batch gives.
+            plans = [replace(plan, workers=1, queue_size=sys.maxsize) for plan in self._plans]
+            self._results.capacity = sys.maxsize
+        else:
+            plans = self._plans
         channels = [Channel[Any](plan.queue_size) for plan in plans] + [self._results]
         policy = self._policy("source", self.on_error == "skip")
         try:
@@ -237,11 +245,11 @@ class PipelineManager:
             raise
         self._source = Source(source, channels[0], policy, f"{self.name}-source")
 
-    def _launch(self, serial: bool) -> None:
+    def _launch(self) -> None:
         self._started = perf_counter()
         if self.stop_event.is_set():
             self.stop()
-        if serial:
+        if self._serial:
             return
         for stage in self._stages:
             stage.start()
@@ -252,24 +260,23 @@ class PipelineManager:
     def _policy(self, stage: str, skip: bool, retries: int = 0) -> Policy:
         return Policy(stage, self.stop_event, self._dead_letters if skip else None, retries)
 
-    def _run(self, serial: bool = False) -> Generator[Any, None, None]:
+    def _run(self) -> Generator[Any, None, None]:
         """The edge: from here results go to the consumer, and the error that ended the run."""
         failure: PipelineError | None = None
         completed = interrupted = collected = False
         consumer = get_ident()
-        loop = self._serial_loop()
+        steps = self._plain_loop() if self._serial else None
         try:
             if self._started is None:
-                self._launch(serial)
-            get = loop.__next__ if serial else self._results.get
+                self._launch()
             while True:
-                yield get()
+                while steps is not None and not (len(self._results) or self._results.closed):
+                    next(steps, None)
+                yield self._results.get()
                 self._delivered += 1
-        except (Closed, StopIteration):
+        except Closed:
             completed = not self.stop_event.is_set()
             failure = self._results.failure
-        except PipelineError as error:
-            failure = error
         except GeneratorExit:
             self._delivered += 1
             collected = get_ident() != consumer
@@ -278,7 +285,8 @@ class PipelineManager:
             interrupted = True
             raise
         finally:
-            loop.close()
+            if steps is not None:
+                steps.close()
             if collected:  # Garbage collection may strike in a thread, or under a lock, that we would wait for.
                 Thread(target=self._finish, args=(None, False, False), name=f"{self.name}-finish", daemon=True).start()
             else:
@@ -289,16 +297,12 @@ class PipelineManager:
         finally:
             failure = None  # The error knows this frame: no cycle.
 
-    def _serial_loop(self) -> Generator[Any, None, None]:
-        stream = self._source_of_run.serially()
+    def _plain_loop(self) -> Generator[None, None, None]:
+        """Every stage in this thread, one item after the other: for a debugger, and as the model."""
+        steps = self._source_of_run.steps()
         for stage in self._stages:
-            stream = serial_stage(stage, stream)
-        with closing(stream):
-            while not self.stop_event.is_set():
-                try:
-                    yield next(stream)
-                except StopIteration:
-                    return
+            steps = stage.serially(steps)
+        return steps
 
     def _drop_results(self) -> None:
         with suppress(PipelineError):  # `wait_for_completion` raises it.
@@ -313,18 +317,17 @@ class PipelineManager:
         source.join()
         for stage in self._stages:
             stage.settle()
-        if interrupted and self._serial:
-            close_accounts(self._stages, source.port.received - source.port.failed - source.port.aborted)
-        self._undelivered = len(self._results)
-        self._results.clear()
-        if interrupted and self._stages:  # Ctrl-C may strike between taking a result and handing it over.
-            self._undelivered = self._stages[-1].report().emitted - self._delivered
-        failures = [failure, *(stage.failure for stage in self._stages), source.port.failure]
+        self._undelivered = self._results.clear()
+        if interrupted:  # Ctrl-C may strike between any two counts.
+            if self._serial:
+                close_accounts(self._stages, source.read - source.failed - source.aborted)
+            self._undelivered = self._results.entered - self._delivered
+        failures = [failure, *(stage.failure for stage in self._stages), source.failure]
         failure = next((found for found in failures if found is not None), None)
         if completed and failure is None and self._dead_letters.too_many():
             first = self._dead_letters.kept[0]
-            failure = PipelineError.of(
-                first.error, first.stage, "more items than max_failures", first.item, first.index
+            failure = PipelineError(
+                first.stage, "more items than max_failures", first.item, first.index, 1, first.error
             )
         self._error = failure
         self._state = "failed" if failure is not None else "completed" if completed else "stopped"
@@ -340,7 +343,7 @@ class PipelineManager:
     def _watch(self, seconds: float) -> None:
         """Log all stacks whenever nothing has moved for `seconds`."""
         before = self._moved()
-        while not self._finished.wait(seconds):
+        while not self._finished.wait(min(seconds, TIMEOUT_MAX)):
             now = self._moved()
             if now == before:
                 found = stacks(self._stages, only_busy=False)
@@ -348,11 +351,11 @@ class PipelineManager:
             before = now
 
     def _items_read(self) -> int:
-        return 0 if self._source is None else self._source.port.received
+        return 0 if self._source is None else self._source.read
 
-    def _moved(self) -> tuple[int, ...]:
-        ports = [self._source_of_run.port, *(port for stage in self._stages for port in stage.ports)]
-        return (self._delivered, *(port.received + port.emitted + port.retried for port in ports))
+    def _moved(self) -> tuple[object, ...]:
+        report = self.report
+        return report.read, report.delivered, *((s.received, s.emitted, s.retried) for s in report.stages)
 
     @property
     def _source_of_run(self) -> Source:
@@ -363,18 +366,3 @@ class PipelineManager:
 def _stage_name(worker_class: type) -> str:
     """QualityControlWorker is quality_control."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", worker_class.__name__.removesuffix("Worker")).lower()
-
-
-def _check_count(name: str, value: float | None, *, at_least: int, optional: bool = False) -> None:
-    if not (optional and value is None) and (not isinstance(value, int) or isinstance(value, bool) or value < at_least):
-        raise ValueError(f"{name} must be a whole number of {at_least} or more, not {value!r}")
-
-
-def _check_seconds(name: str, value: float | None) -> None:
-    if value is not None and not (isinstance(value, (int, float)) and value > 0):
-        raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
-
-
-def _check_on_error(value: str | None) -> None:
-    if value not in ("stop", "skip"):
-        raise ValueError(f'on_error must be "stop" or "skip", not {value!r}')

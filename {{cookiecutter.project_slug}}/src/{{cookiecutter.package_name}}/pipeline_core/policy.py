@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Event, Lock, current_thread, main_thread
 from types import GeneratorType
-from typing import Any, Final
+from typing import Any
 
 from .channel import Closed
 from .errors import DeadLetter, PipelineError
@@ -20,13 +20,6 @@ KEPT_DEAD_LETTERS = 1000
 FRACTION_FROM = 100  # Items read before a fraction of failures says anything.
 
 logger = logging.getLogger(__name__)
-
-
-class _Aborted:
-    """The outcome of an item that a stop took away between two attempts."""
-
-
-ABORTED: Final = _Aborted()
 
 
 @dataclass(frozen=True)
@@ -85,10 +78,9 @@ class Policy:
     max_backoff: float = 30.0
 
     def attempt(self, call: Callable[[Any], Any], item: Any, port: Port, phase: str = "process_item") -> Any:
-        """Call, perhaps several times, and say what became of it. Never raises.
+        """Call, perhaps several times, and say what became of it: the output, None, an Expansion, or a Failure.
 
-        Returns the output, None (filtered), an Expansion, a Failure, or
-        ABORTED. Only an Exception is tried again: SystemExit and its like mean it.
+        Only an Exception is tried again: SystemExit and its like mean it. Raises Closed after a stop.
         """
         attempt = 1
         while True:
@@ -100,12 +92,12 @@ class Policy:
                     return Expansion(first, output, blame)
                 return output
             except Closed:
-                return ABORTED
+                raise
             except BaseException as error:
                 if attempt > self.retries or not isinstance(error, Exception):
                     return Failure(self.blame(error, phase, item, port.ticket, attempt))
             if self.stop_event.wait(self.delay(attempt)):
-                return ABORTED
+                raise Closed
             port.retried += 1
             attempt += 1
 
@@ -126,7 +118,7 @@ class Policy:
         """The failure that `cause` makes. Ctrl-C in the main thread, where serial mode runs, is nobody's: it goes on."""
         if isinstance(cause, KeyboardInterrupt) and current_thread() is main_thread():
             raise cause
-        return PipelineError.of(cause, self.stage, phase, item, index, attempt)
+        return PipelineError(self.stage, phase, item, index, attempt, cause)
 
 
 class DeadLetters:
@@ -161,7 +153,7 @@ class DeadLetters:
                 if self._callback is not None:
                     self._callback(letter)
             except BaseException as error:
-                return PipelineError.of(error, failure.stage, "on_dead_letter", failure.item, failure.index)
+                return PipelineError(failure.stage, "on_dead_letter", failure.item, failure.index, cause=error)
         return None
 
     def too_many(self, at_least: int = 1) -> bool:

@@ -1,16 +1,15 @@
 """Where the items come from: an iterable, or a function that puts them into a queue."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Full
 from threading import Event, Lock, Thread
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 from .channel import Channel, Closed
 from .errors import PipelineError
 from .policy import Policy
-from .ports import Port
 
 GRACE = 0.01  # seconds that a stop waits for a source that is in its own `next()`
 
@@ -79,7 +78,8 @@ class Source:
 
     def __init__(self, source: Any, outbox: Channel[Any], policy: Policy, name: str) -> None:
         self.outbox = outbox
-        self.port = Port(outbox, outbox)
+        self.read = self.failed = self.aborted = 0
+        self.failure: PipelineError | None = None
         self.thread = Thread(target=self._feed, name=name, daemon=True)
         self._source: Iterable[Any] | Callable[[Queue, Event], object] | None = source
         self._policy = policy
@@ -95,58 +95,49 @@ class Source:
     def join(self) -> None:
         """After a stop: wait for the thread, unless it is blocked in the source's own code.
 
-        `_feed` says that it reads *before* it looks whether it should: seen not reading after the stop, it never
-        will again.
+        It says that it reads *before* it looks whether it should: seen not reading after the stop, it never will again.
         """
         if self.thread.ident is not None:  # It was started.
             self.thread.join(GRACE if self._reading else None)
 
     def hand_on(self, item: Any) -> None:
         """Feed one item. Raises Closed when nobody wants more."""
-        port = self.port
-        port.received += 1
-        if type(item) is not FailedItem:
-            port.deliver(item)
+        self.read += 1
+        if type(item) is FailedItem:
+            self.failed += 1
+            self._end(self._policy.judge(self._policy.blame(item.error, "read", item.item, self.read - 1)))
             return
-        failure = self._policy.blame(item.error, "read", item.item, port.received - 1)
-        verdict = self._policy.judge(failure)
-        port.failed += 1
-        if verdict is not None:
-            self._end(verdict)
-            raise Closed
+        try:
+            self.outbox.put(item)
+        except Closed:
+            self.aborted += 1
+            raise
 
-    def serially(self) -> Generator[Any, None, None]:
-        """The items, read in the caller's thread; a source function still has a thread of its own."""
-        source, self._source = self._source, None
-        if isinstance(source, Iterable):
-            steps = self._feed_each(source)
-            del source
-            with closing(steps):
-                for _ in steps:
-                    while len(self.outbox):
-                        yield self.outbox.get()
-        else:
-            self._source = source
+    def steps(self) -> Generator[None, None, None]:
+        """Feed item by item, for the plain loop; after each, control is the caller's, and an item may lie there."""
+        if isinstance(self._source, Iterable):
+            yield from self._feed_each()
+        else:  # A function still has a thread of its own.
             self.thread.start()
             with suppress(Closed):
                 while True:
-                    yield self.outbox.get()
-        if self.outbox.failure is not None:
-            raise self.outbox.failure
+                    self.outbox.peek()
+                    yield
 
     def _feed(self) -> None:
-        source, self._source = self._source, None
-        if isinstance(source, Iterable):
-            for _ in self._feed_each(source):
+        if isinstance(self._source, Iterable):
+            for _ in self._feed_each():
                 pass
-        elif source is not None:
-            with self._supervised():
+            return
+        with self._supervised():
+            source, self._source = self._source, None
+            if source is not None:
                 source(SourceQueue(self), self._policy.stop_event)
 
-    def _feed_each(self, source: Iterable[Any]) -> Generator[None, None, None]:
-        """Feed the items one by one; after each, control is the caller's."""
+    def _feed_each(self) -> Generator[None, None, None]:
         with self._supervised():
-            iterator = iter(source)
+            iterator = iter(cast(Iterable[Any], self._source))
+            self._source = None
             try:
                 while True:
                     self._reading = True
@@ -175,10 +166,13 @@ class Source:
         except Closed:
             pass
         except BaseException as error:
-            self._end(self._policy.blame(error, "read"))
+            with suppress(Closed):
+                self._end(self._policy.blame(error, "read"))
         self._reading = False
         self.outbox.close()
 
-    def _end(self, failure: PipelineError) -> None:
-        self.port.failure = failure
-        self.outbox.close(failure)
+    def _end(self, failure: PipelineError | None) -> None:
+        if failure is not None:
+            self.failure = failure
+            self.outbox.close(failure)
+            raise Closed

@@ -3,26 +3,36 @@
 import sys
 import threading
 import traceback
+from itertools import dropwhile
+from pathlib import Path
+from types import FrameType
 
 from .policy import Policy
 from .stage import Stage
 
+_CORE = str(Path(__file__).parent)
+
 
 def stacks(stages: list[Stage], *, only_busy: bool) -> str:
-    """The stacks of the stages' threads, innermost call last; `only_busy`: of those inside of a stage's own code."""
-    frames = sys._current_frames()
+    """The stacks of the stages' threads, innermost call last; `only_busy`: of those inside of your own code."""
     found = []
-    for thread in threading.enumerate():
-        stage = next((stage.plan.name for stage in stages if thread.name.startswith(stage.thread_prefix)), None)
-        frame = frames.get(thread.ident or 0)
-        if stage is None or frame is None:
-            continue
-        stack = list(traceback.walk_stack(frame))[::-1]
-        own = [depth for depth, (frame, _) in enumerate(stack) if frame.f_code in _CALLERS]
-        if own or not only_busy:
-            inside = traceback.StackSummary.extract(iter(stack[own[-1] + 1 :] if own else stack), lookup_lines=True)
-            found.append(f"stage '{stage}' ({thread.name}):\n{''.join(inside.format())}")
+    for stage in stages:
+        for thread in list(stage.threads):
+            frame = sys._current_frames().get(thread.ident or 0)
+            if frame is None:
+                continue
+            core = list(dropwhile(lambda entry: not _in_core(entry), [*traceback.walk_stack(frame)][::-1]))
+            yours = list(dropwhile(_in_core, core))
+            if not only_busy or (yours and not _only_waits(core[-len(yours) - 1][0], yours[0][0])):
+                stack = traceback.StackSummary.extract(iter(yours or core), lookup_lines=True)
+                found.append(f"stage '{stage.plan.name}' ({thread.name}):\n{''.join(stack.format())}")
     return "".join(found) or "no stage: the source, or the consumer\n"
 
 
-_CALLERS = (Policy.attempt.__code__, Stage.call.__code__)
+def _in_core(entry: tuple[FrameType, int]) -> bool:
+    return entry[0].f_code.co_filename.startswith(_CORE)
+
+
+def _only_waits(caller: FrameType, called: FrameType) -> bool:
+    """Whether that is the core in a wait of its own, other than between two attempts at an item."""
+    return called.f_code.co_filename == threading.__file__ and caller.f_code is not Policy.attempt.__code__

@@ -4,22 +4,16 @@ import multiprocessing
 import os
 import pickle
 import signal
-from collections import deque
+import traceback
 from collections.abc import Callable, Iterable
-from concurrent.futures import (
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-)
-from contextlib import suppress
-from multiprocessing.util import Finalize
-from threading import Event, RLock, Thread, current_thread
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
-from .channel import Channel, Closed, Signal
+from .channel import Closed
+from .checks import check_choice, check_count
 from .errors import short
 
 In = TypeVar("In")
@@ -34,10 +28,10 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
     `sub_workers`  threads or processes in the pool; the number of CPUs, if not told
     `executor`     "thread", or "process" for pure-Python work that holds the GIL; sub-tasks and their results are then
                    pickled, and each child process makes a worker of its own and calls its `setup` and `teardown`
-    `window`       items whose sub-tasks are in the pool at a time; twice `sub_workers`, if not told
+    `window`       items in the pool at a time, each waited for in a thread of its own; twice `sub_workers`, if not told
 
-    `split` runs in the worker's thread, `process_sub_task` in the pool, and `merge` in a thread that joins: what they
-    share as attributes needs a lock, unless it stays as `setup` left it.
+    `process_sub_task` runs in the pool, many calls at a time: what it shares needs a lock, unless it stays as `setup`
+    left it. Of `split` one call runs at a time, and of `merge`, too.
     """
 
     def __init__(
@@ -47,21 +41,20 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         executor: Literal["thread", "process"] = "thread",
         window: int | None = None,
     ) -> None:
-        if executor not in ("thread", "process"):
-            raise ValueError(f'executor must be "thread" or "process", not {executor!r}')
-        for name, value in (("sub_workers", sub_workers), ("window", window)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value!r}")
+        check_choice("executor", executor, ("thread", "process"))
+        check_count("sub_workers", sub_workers, optional=True)
+        check_count("window", window, optional=True)
         self.sub_workers = sub_workers or os.cpu_count() or 1
         self.executor = executor
         self.window = window or 2 * self.sub_workers
+        self._splitting, self._merging = Lock(), Lock()
 
     def split(self, item: In) -> Iterable[Sub]:
         """The sub-tasks of an item. As it stands: the item itself is the only one."""
         return [item]  # type: ignore[list-item]
 
     def process_sub_task(self, sub: Sub) -> SubOut:
-        """Do one sub-task. What it raises fails the item, and its sub-tasks that wait in the pool are cancelled."""
+        """Do one sub-task. What it raises fails the item, and the item's other sub-tasks are not begun any more."""
         raise NotImplementedError(f"{type(self).__name__} defines no process_sub_task()")
 
     def merge(self, item: In, results: list[SubOut]) -> Out:
@@ -71,208 +64,179 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         return results[0]  # type: ignore[return-value]
 
     def process_item(self, item: In) -> Out:
-        """All of it without a pool: what `serial=True` runs."""
-        return self.merge(item, [self.process_sub_task(sub) for sub in self.split(item)])
+        """Split, wait for the pool, merge. With `serial=True` there is no pool, and this is a plain loop."""
+        with self._splitting:
+            subs = list(self.split(item))
+        results = [self.process_sub_task(sub) for sub in subs] if self._pool is None else self._pool.map(subs)
+        with self._merging:
+            return self.merge(item, results)
 
-    _pool: "_Pool"
-    _join_error: BaseException | None = None
+    _pool: "_Pool | None" = None
+    _has_window = True
 
     def _run(self) -> None:
-        """Two loops and a channel: this one submits, the other joins, and `slots` is the window between them."""
-        slots = Channel[None](self.window, refill_at=self.window - 1)
-        jobs = Channel["_Job"](self.window)
-        joiner = Thread(target=self._join_jobs, args=(jobs, slots), name=f"{current_thread().name}-join", daemon=True)
-        joiner.start()
-        port = self._port
+        """The window is its threads: each has one item in hand, from `split` to the item's turn to go out."""
+        self._pool = pool = _Pool(self)
+        threads: list[Thread] = []
+        take_and_hand_on = super()._run
         try:
-            while True:
-                item = port.take()
-                try:
-                    slots.put(None)
-                except Closed:
-                    port.count("aborted")
-                    raise
-                job = _Job(self, item, port.ticket)
-                job.begin()
-                jobs.put(job)
-                del item, job
+            pool.start()
+            for number in range(1, self.window):
+                threads.append(self._spawn(take_and_hand_on, f"window-{number}"))
+            take_and_hand_on()
         finally:
-            jobs.close()
-            joiner.join()
-            port.count("aborted", len(jobs))
-            self._pool.shutdown()
-            if self._join_error is not None:
-                raise self._join_error
-
-    def _join_jobs(self, jobs: Channel["_Job"], slots: Channel[None]) -> None:
-        port = self._new_port()
-        try:
-            while True:
-                job = jobs.get()
-                port.ticket = job.ticket
-                outcome = self._policy.attempt(job.finish, job.item, port, "process_sub_task")
-                self._settle(port, outcome)
-                slots.get()
-                del job, outcome
-        except Closed:
-            pass
-        except BaseException as error:
-            self._join_error = error
-        finally:
-            slots.cancel()
-            port.inbox.cancel()
-
-    def _attach(self, name: str, stop_event: Event) -> None:
-        super()._attach(name, stop_event)
-        self._pool = _Pool(self)
-
-    def _cancel(self) -> None:
-        self._pool.cancel()
+            for thread in threads:
+                thread.join()
+            pool.close()
 
 
 class _Job:
-    """An item whose sub-tasks are in the pool: one thread begins it, another finishes it."""
+    """The sub-tasks of one item: `done` gets the position, the result and the error of each."""
 
-    def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any], item: Any, ticket: int) -> None:
-        self.item = item
-        self.ticket = ticket
-        self._worker = worker
-        self._futures: list[Future[Any]] | None = None
-        self._error: BaseException | None = None
-
-    def begin(self) -> None:
-        try:
-            self._futures = self._submit()
-        except BaseException as error:
-            self._error = error
-
-    def finish(self, item: Any) -> Any:
-        """Wait for the sub-tasks and merge their results; a second call is another attempt, from the start."""
-        error, self._error = self._error, None
-        if error is not None:
-            raise error
-        futures, self._futures = self._futures, None
-        if futures is None:
-            futures = self._submit()
-        try:
-            return self._worker.merge(item, _results(futures))
-        except BrokenExecutor as error:
-            raise RuntimeError("a child process died in mid-task: killed, crashed or out of memory") from error
-        finally:
-            for future in futures:
-                future.cancel()
-
-    def _submit(self) -> list[Future[Any]]:
-        futures: list[Future[Any]] = []
-        try:
-            for sub in self._worker.split(self.item):
-                futures.append(self._worker._pool.submit(sub))
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
-        return futures
-
-
-def _results(futures: list[Future[Any]]) -> list[Any]:
-    """The results of all, or the first error of any. Raises Closed when a stop has cancelled one."""
-    over = Signal()
-    done = deque[None]()
-    number = len(futures)  # `check` must not hold the futures that hold it.
-
-    def check(future: Future[Any]) -> None:
-        done.append(None)
-        if len(done) == number or future.cancelled() or future.exception() is not None:
-            over.set()
-
-    for future in futures:
-        future.add_done_callback(check)
-    if futures:
-        over.wait()
-    for future in futures:
-        if future.cancelled():
-            raise Closed
-        if future.done() and (error := future.exception()) is not None:
-            raise error
-    return [future.result() for future in futures]
+    def __init__(self) -> None:
+        self.done = SimpleQueue[tuple[int, Any, BaseException | None]]()
+        self.over = False
 
 
 class _Pool:
-    """The executor of one worker; a broken one is replaced by the next `submit`. Any thread may call."""
+    """Threads that run sub-tasks: each by itself, or in a child process of its own. Any thread may call `map`."""
 
     def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any]) -> None:
         self._worker = worker
-        self._lock = RLock()  # A garbage collection in here may call `cancel`.
-        self._closed = False
-        self._executor: Executor | None = None  # Made when it is needed.
-        self._pending: set[Future[Any]] = set()
+        self._sub_tasks = SimpleQueue[tuple[_Job, int, Any] | None]()
+        self._threads: list[Thread] = []
 
-    def submit(self, sub: Any) -> Future[Any]:
-        """Raises Closed after `cancel`."""
-        call = _call_in_child if self._worker.executor == "process" else self._worker.process_sub_task
-        with self._lock:
-            if self._closed:
-                raise Closed
-            future = self._submit(call, sub)
-            self._pending.add(future)
-        future.add_done_callback(self._pending.discard)
-        return future
+    def start(self) -> None:
+        for number in range(self._worker.sub_workers):
+            self._threads.append(self._worker._spawn(self._serve, f"sub-{number}"))
 
-    def _submit(self, call: Callable[[Any], Any], sub: Any) -> Future[Any]:
-        if self._executor is not None:
-            with suppress(BrokenExecutor):
-                return self._executor.submit(call, sub)
-        self._executor = self._make()
-        return self._executor.submit(call, sub)
-
-    def cancel(self) -> None:
-        """Take no more sub-tasks, and drop those that have not begun."""
-        with self._lock:
-            self._closed = True
-        for future in list(self._pending):
-            future.cancel()
-
-    def shutdown(self) -> None:
-        """Wait for the sub-tasks in flight, and end the threads or processes."""
-        self.cancel()
-        if self._executor is not None:
-            self._executor.shutdown()
-
-    def _make(self) -> Executor:
-        size = self._worker.sub_workers
-        if self._worker.executor == "thread":
-            return ThreadPoolExecutor(size, thread_name_prefix=f"{current_thread().name}-sub")
-        methods = multiprocessing.get_all_start_methods()
-        context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        arguments = (type(self._worker), self._worker._worker_args, self._worker.name)
-        return ProcessPoolExecutor(min(size, 61), context, _start_child, arguments)  # 61 is Windows' limit.
-
-
-_child: "SubTaskPoolWorker[Any, Any, Any, Any]"
-_child_error: BaseException | None = None
-
-
-def _start_child(worker_class: type, worker_args: dict[str, Any], name: str) -> None:
-    """In the child process: make its worker and set it up. Ctrl-C is the parent's to answer."""
-    global _child, _child_error
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        _child = worker_class(**worker_args)
-        _child._attach(name, Event())
-        Finalize(None, _child.teardown, exitpriority=1)
-        _child.setup()
-    except BaseException as error:
-        _child_error = error
-
-
-def _call_in_child(sub: Any) -> Any:
-    try:
-        if _child_error is not None:
-            raise RuntimeError("setup() failed in a child process") from _child_error
-        return _child.process_sub_task(sub)
-    except BaseException as error:
+    def map(self, subs: list[Any]) -> list[Any]:
+        """The results in the order of the sub-tasks. Raises the first error, or Closed after a stop."""
+        job = _Job()
+        results: list[Any] = [None] * len(subs)
+        for position, sub in enumerate(subs):
+            self._sub_tasks.put((job, position, sub))
         try:
-            pickle.loads(pickle.dumps(error))
-        except Exception:
-            raise RuntimeError(f"{type(error).__name__}: {short(error, str)}") from error
-        raise
+            for _ in subs:
+                position, results[position], error = job.done.get()
+                if error is not None:
+                    raise error
+            return results
+        finally:
+            job.over = True
+            error = None  # It knows this frame: no cycle.
+
+    def close(self) -> None:
+        """Wait for the sub-tasks in flight, and end the threads and processes."""
+        for _ in self._threads:
+            self._sub_tasks.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self) -> None:
+        child = _Child(self._worker) if self._worker.executor == "process" else None
+        call: Callable[[Any], Any] = child.call if child is not None else self._worker.process_sub_task
+        while (sub_task := self._sub_tasks.get()) is not None:
+            job, position, sub = sub_task
+            if self._worker.stop_event.is_set():
+                job.done.put((position, None, Closed()))
+            elif not job.over:
+                try:
+                    job.done.put((position, call(sub), None))
+                except BaseException as error:
+                    job.done.put((position, None, error))
+            del sub_task, job, sub
+        if child is not None:
+            child.end()
+
+
+class _Child:
+    """A child process with a worker of its own, for one thread. One that has died is replaced at the next call."""
+
+    _context: Any = multiprocessing.get_context(
+        "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    )
+    _lock = Lock()  # The start and the end of processes are not made for threads.
+
+    def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any]) -> None:
+        self._arguments = (type(worker), worker._worker_args, worker.name)
+        self._process: Any = None
+        self._connection: Any = None
+
+    def call(self, sub: Any) -> Any:
+        """Do a sub-task in the child. Raises what it raised there, and RuntimeError if the child died."""
+        if self._process is None or not self._process.is_alive():
+            self._start()
+        try:
+            self._connection.send(sub)
+            answer = self._connection.recv_bytes()
+        except (EOFError, OSError) as error:
+            self.end()
+            raise RuntimeError("a child process died in mid-task: killed, crashed or out of memory") from error
+        try:
+            done, result = pickle.loads(answer)
+        except BaseException as error:
+            raise RuntimeError("what a child process answered does not unpickle here") from error
+        if done:
+            return result
+        raise result
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._connection.close()
+            with self._lock:
+                self._process.join()
+            self._process = None
+
+    def _start(self) -> None:
+        self._connection, theirs = self._context.Pipe()
+        process = self._context.Process(target=_serve_in_child, args=(theirs, *self._arguments), daemon=True)
+        try:
+            with self._lock:
+                process.start()
+        finally:
+            theirs.close()
+        self._process = process
+
+
+def _serve_in_child(
+    connection: Connection, worker_class: type[SubTaskPoolWorker[Any, Any, Any, Any]], worker_args: Any, name: str
+) -> None:
+    """Make a worker, set it up, and answer until the parent closes. Ctrl-C is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    worker = setup_error = None
+    try:
+        worker = worker_class(**worker_args)
+        worker._attach(name, Event())
+        worker.setup()
+    except BaseException as error:
+        setup_error = error
+    try:
+        while True:
+            sub_task = connection.recv_bytes()
+            try:
+                if worker is None or setup_error is not None:
+                    raise RuntimeError("setup() failed in a child process") from setup_error
+                answer = pickle.dumps((True, worker.process_sub_task(pickle.loads(sub_task))))
+            except BaseException as error:
+                answer = _pickled(error)
+            connection.send_bytes(answer)
+    except (EOFError, OSError):
+        pass
+    finally:
+        if worker is not None:
+            worker.teardown()
+
+
+def _pickled(error: BaseException) -> bytes:
+    """An answer that carries the error, or its text if it cannot travel; its traceback goes along as a note."""
+    where = f"In the child process:\n{traceback.format_exc()}"
+    try:
+        error.add_note(where)
+        answer = pickle.dumps((False, error))
+        pickle.loads(answer)
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {short(error, str)}")
+        error.add_note(where)
+        answer = pickle.dumps((False, error))
+    return answer
