@@ -44,6 +44,7 @@ class NudgedDeque(deque[Any]):
     append = nudged(deque.append)
     popleft = nudged(deque.popleft)
     __len__ = nudged(deque.__len__)
+    __bool__ = nudged(lambda self: deque.__len__(self) > 0)
 
 
 PLACES: list[tuple[type, str]] = [
@@ -56,13 +57,10 @@ PLACES: list[tuple[type, str]] = [
     (ports.Port, "take"),
     (ports.Port, "take_batch"),
     (ports.Port, "fail"),
-    (ports.Turn, "__enter__"),
-    (ports.Turn, "__exit__"),
     (ports.Outlet, "put"),
-    (ports.InOrder, "put"),
-    (ports.InOrder, "_release"),
-    (ports.InOrder, "_must_wait"),
-    (ports.InOrder, "close"),
+    (ports.Outlet, "_release"),
+    (ports.Outlet, "_must_wait"),
+    (ports.Outlet, "close"),
 ]
 
 

@@ -24,10 +24,10 @@ EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "300"))
 class AgainstADeque(RuleBasedStateMachine):
     """Each rule is an operation that does not block in the state that the model is in."""
 
-    @initialize(capacity=st.integers(1, 6), refill=st.none() | st.integers(0, 5))
-    def make(self, capacity: int, refill: int | None) -> None:
+    @initialize(capacity=st.integers(1, 6))
+    def make(self, capacity: int) -> None:
         self.capacity = capacity
-        self.channel = Channel[int](capacity, refill)
+        self.channel = Channel[int](capacity)
         self.model: deque[int] = deque()
         self.closed = self.cancelled = False
         self.failure: PipelineError | None = None
@@ -112,7 +112,7 @@ class Side(threading.Thread):
 
 def hammer(capacity: int, refill: int | None, items: int, end: str, seed: int) -> None:
     """A writer and a reader, and a third thread that may close or cancel: nothing is lost, doubled or out of order."""
-    channel = Channel[int](capacity, refill)
+    channel = Channel[int](capacity)
     draw = random.Random(seed)
     patience = draw.choice([None, None, 0.0002])
     late = draw.random() * 0.003

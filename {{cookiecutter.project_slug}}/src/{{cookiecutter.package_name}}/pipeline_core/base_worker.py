@@ -3,12 +3,16 @@
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
-from threading import Event, Thread
-from typing import Any, Generic, TypeVar
+from threading import Event
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .channel import Closed
-from .policy import Expansion, Failure, Policy
+from .errors import Failure
+from .policy import Expansion
 from .ports import NOTHING, Port
+
+if TYPE_CHECKING:
+    from .stage import Stage
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -24,17 +28,11 @@ class BaseWorker(Generic[In, Out]):
     name: str
     stop_event: Event
     logger: logging.Logger
-    _policy: Policy
-    _new_port: Callable[[], Port]
-    _spawn: Callable[[Callable[[], None], str], Thread]
-    _worker_args: dict[str, Any]
-    _batch_size: int | None
-    _batch_timeout: float | None
+    _stage: "Stage"
     _has_window = False  # Whether it works on several items at a time, in threads of its own.
 
     def _attach(self, name: str, stop_event: Event) -> None:
-        self.name = name
-        self.stop_event = stop_event
+        self.name, self.stop_event = name, stop_event
         self.logger = logging.getLogger(f"{__package__}.{name}")
 
     def setup(self) -> None:
@@ -59,43 +57,39 @@ class BaseWorker(Generic[In, Out]):
 
     def _run(self) -> None:
         """Take items and hand outcomes on. Ends by raising Closed."""
-        port = self._new_port()
-        if self._batch_size is None:
+        port, plan = self._stage.new_port(), self._stage.plan
+        if plan.batch_size is None:
             self._run_items(port)
-        else:
-            while True:
-                items = port.take_batch(self._batch_size, self._batch_timeout)
-                for _ in self._work_through(items, port):
-                    pass
-                del items
+        while True:
+            items = port.take_batch(plan.batch_size or 1, plan.batch_timeout)
+            for _ in self._work_through(items, port):
+                pass
+            del items
 
     def _run_items(self, port: Port) -> None:
-        take, give, attempt, process_item = port.take, port.give, self._policy.attempt, self.process_item
+        take, give, attempt, process_item = port.take, port.give, self._stage.policy.attempt, self.process_item
         item: Any = NOTHING
         try:
             while True:
                 item = take()
                 outcome = attempt(process_item, item, port)
-                if outcome is None:
-                    port.finish()
-                    port.filtered += 1
-                elif type(outcome) is Failure or type(outcome) is Expansion:
-                    for _ in self._hand_on(outcome, port):
+                if outcome is None or type(outcome) is Failure or type(outcome) is Expansion:
+                    for _ in self._hand_on(outcome, item, port):
                         pass
                 else:
                     give(outcome)
                     port.processed += 1
                 item = outcome = NOTHING  # While we wait for the next, the last one can go.
         finally:
-            if item is not NOTHING:
-                port.aborted += 1
+            port.aborted += item is not NOTHING
 
     def _work_through(self, items: list[In], port: Port) -> Generator[None, None, None]:
         """Do the items that are in hand, one after the other. After each output, control is the caller's."""
-        left = len(items)
+        left, outcomes = len(items), self._outcomes(items, port)
         try:
-            for outcome in self._outcomes(items, port):
-                yield from self._hand_on(outcome, port)
+            for item in items:
+                outcome = next(outcomes)
+                yield from self._hand_on(outcome, item, port)
                 left -= 1
                 yield
                 if port.failure is not None or self.stop_event.is_set():
@@ -106,22 +100,20 @@ class BaseWorker(Generic[In, Out]):
             port.aborted += left
 
     def _outcomes(self, items: list[In], port: Port) -> Iterator[Any]:
-        """The outcome of each item. Batches of one are what a failed batch is tried again as."""
-        if self._batch_size is None:
-            for item in items:
-                yield self._policy.attempt(self.process_item, item, port)
-            return
-        if len(items) > 1:
-            try:
-                outputs = self._checked_batch(items)
-            except BaseException as error:
-                failure = self._policy.blame(error, "process_batch", items, port.ticket)
-                self.logger.debug("%s; each is tried alone", failure)
-            else:
-                yield from outputs
-                return
-        for item in items:
-            yield self._policy.attempt(lambda item: self._checked_batch([item])[0], item, port, "process_batch")
+        """The outcome of each item. A batch that fails is tried again as batches of one."""
+        policy, phase = self._stage.policy, "process_item"
+        call: Callable[[In], Any] = self.process_item
+        if self._stage.plan.batch_size is not None:
+            call, phase = self._process_alone, "process_batch"
+            if len(items) > 1:
+                try:
+                    return iter(self._checked_batch(items))
+                except BaseException as error:
+                    self.logger.debug("%s; each is tried alone", policy.blame(error, phase, items, port.ticket))
+        return (policy.attempt(call, item, port, phase) for item in items)
+
+    def _process_alone(self, item: In) -> Out | None:
+        return self._checked_batch([item])[0]
 
     def _checked_batch(self, items: list[In]) -> list[Out | None]:
         outputs = list(self.process_batch(items))
@@ -129,37 +121,45 @@ class BaseWorker(Generic[In, Out]):
             raise ValueError(f"process_batch() returned {len(outputs)} outputs for {len(items)} items")
         return outputs
 
-    def _hand_on(self, outcome: Any, port: Port) -> Generator[None, None, None]:
+    def _hand_on(self, outcome: Any, item: In, port: Port) -> Generator[None, None, None]:
         """Hand on the outcome of the item in hand, and count it. Between outputs, control is the caller's."""
         if type(outcome) is Expansion:
-            try:
-                for output in outcome:
-                    if output is not None:
-                        port.emit(output)
-                        yield
-                    elif self.stop_event.is_set():
-                        raise Closed
-            finally:
-                outcome.close()
-            if outcome.failure is None:
-                port.finish()
-                if outcome.empty:
-                    port.filtered += 1
-                else:
-                    port.processed += 1
-                return
-            outcome = Failure(outcome.failure)
+            outcome = yield from self._emit(outcome, item, port)
         if type(outcome) is Failure:
             port.failed += 1
-            failure = self._policy.judge(outcome.error)
+            failure = self._stage.policy.judge(outcome.error)
+            if failure is not None:
+                return port.fail(failure)
             with suppress(Closed):  # It has failed, whatever else is the matter.
-                if failure is None:
-                    port.finish()
-                else:
-                    port.fail(failure)
+                port.finish()
         elif outcome is None:
             port.finish()
             port.filtered += 1
         else:
-            port.give(outcome)
+            if outcome is NOTHING:
+                port.finish()
+            else:
+                port.give(outcome)
             port.processed += 1
+
+    def _emit(self, expansion: Expansion, item: In, port: Port) -> Generator[None, None, Any]:
+        """Hand on what a generator gives. Returns the outcome that is left: NOTHING, None if it gave none, or a Failure."""
+        output, expansion.first = expansion.first, None
+        left = None
+        try:
+            while True:
+                if output is not None:
+                    port.emit(output)
+                    left = NOTHING
+                    yield
+                elif self.stop_event.is_set():
+                    raise Closed
+                try:
+                    output = next(expansion.rest)
+                except StopIteration:
+                    return left
+                except BaseException as error:
+                    blame = self._stage.policy.blame
+                    return Failure(blame(error, "process_item", item, port.ticket, expansion.attempt))
+        finally:
+            expansion.close()

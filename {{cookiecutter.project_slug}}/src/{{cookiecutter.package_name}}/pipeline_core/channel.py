@@ -42,36 +42,26 @@ class Channel(Generic[T]):
     There is no lock to take for an item. `deque.append` and `popleft` are atomic (without a GIL, too: a deque
     locks itself), and nobody sleeps through a change, because each side writes first and looks then: a reader
     raises its flag and looks for an item, a writer adds an item and looks for the flag. One of them must see the
-    other. A writer that found the channel full is woken when no more than `refill_at` items are left (half of
-    `capacity`, if not told), so that threads change places once for many items.
+    other. A writer that found the channel full is woken when half of it is empty, so that threads change
+    places once for many items.
     """
 
-    def __init__(self, capacity: int, refill_at: int | None = None) -> None:
+    def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.failure: PipelineError | None = None
-        self.cancelled = False
-        self.entered = 0  # How many items were put, and how many were got.
-        self.taken = 0
-        self.reader_waited = 0.0  # seconds
-        self.writer_waited = 0.0
+        self.closed = self.cancelled = False
+        self.entered = self.taken = 0  # Items put, and items got.
+        self.reader_waited = self.writer_waited = 0.0  # seconds
         self._items: deque[T] = deque()
-        self._refill_at = capacity // 2 if refill_at is None else refill_at
-        self._closed = False
-        self._reader_waits = False
-        self._writer_waits = False
-        self._item_ready = Signal()
-        self._room_ready = Signal()
-
-    @property
-    def closed(self) -> bool:
-        return self._closed
+        self._reader_waits = self._writer_waits = False
+        self._item_ready, self._room_ready = Signal(), Signal()
 
     def __len__(self) -> int:
         return len(self._items)
 
     def put(self, item: T) -> None:
         """Add an item, waiting for room. Raises Closed when nobody will read it: it is still yours."""
-        if self._closed or len(self._items) >= self.capacity:
+        if self.closed or len(self._items) >= self.capacity:
             self._wait_for_room()
         self._items.append(item)
         self.entered += 1
@@ -87,12 +77,9 @@ class Channel(Generic[T]):
         """
         if self.cancelled:
             raise Closed
-        try:
-            item = self._items.popleft()
-        except IndexError:
-            item = self._wait_for_item(timeout)
+        item = self._items.popleft() if self._items else self._wait_for_item(timeout)
         self.taken += 1
-        if self._writer_waits and len(self._items) <= self._refill_at:
+        if self._writer_waits and len(self._items) <= self.capacity // 2:
             self._writer_waits = False
             self._room_ready.set()
         return item
@@ -104,18 +91,15 @@ class Channel(Generic[T]):
 
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind what is in. Only the first call counts."""
-        if not self._closed:
-            self.failure = failure
-            self._closed = True
+        if not self.closed:
+            self.failure, self.closed = failure, True
         self._item_ready.set()
         self._room_ready.set()
 
     def cancel(self) -> None:
         """Nobody reads on: whoever waits here, or comes later, gets Closed. What is in stays, to be counted."""
         self.cancelled = True
-        self._closed = True
-        self._item_ready.set()
-        self._room_ready.set()
+        self.close()
 
     def clear(self) -> int:
         """Let go of what is in, and say how much that was."""
@@ -127,17 +111,15 @@ class Channel(Generic[T]):
         start = perf_counter()
         try:
             while True:
-                closed = self._closed  # Before the look: what came in before the end is seen.
+                closed = self.closed  # Before the look: what came in before the end is seen.
                 self._reader_waits = True
                 if self.cancelled:
                     raise Closed
-                try:
+                if self._items:
                     return self._items.popleft()
-                except IndexError:
-                    if closed:
-                        raise Closed from None
-                left = None if timeout is None else start + timeout - perf_counter()
-                if not self._item_ready.wait(left):
+                if closed:
+                    raise Closed
+                if not self._item_ready.wait(None if timeout is None else start + timeout - perf_counter()):
                     raise Empty
         finally:
             self._reader_waits = False
@@ -145,12 +127,12 @@ class Channel(Generic[T]):
 
     def _wait_for_room(self) -> None:
         start = perf_counter()
-        while True:
+        while not self.closed:
             self._writer_waits = True
-            if len(self._items) < self.capacity or self._closed:
+            if len(self._items) < self.capacity:
                 break
             self._room_ready.wait()
         self._writer_waits = False
         self.writer_waited += perf_counter() - start
-        if self._closed:
+        if self.closed:
             raise Closed

@@ -20,7 +20,7 @@ from .policy import DeadLetters, Policy
 from .report import PipelineReport
 from .source import Queue, Source
 from .stacks import stacks
-from .stage import Stage, StagePlan, close_accounts
+from .stage import Stage, StagePlan
 
 logger = logging.getLogger(__name__)
 
@@ -237,9 +237,7 @@ class PipelineManager:
         try:
             for plan, inbox, outbox in zip(plans, channels, channels[1:], strict=False):
                 stage_policy = self._policy(plan.name, plan.skip, plan.retries)
-                self._stages.append(
-                    Stage(plan, inbox, outbox, ordered=self.ordered, policy=stage_policy, prefix=self.name)
-                )
+                self._stages.append(Stage(plan, inbox, outbox, stage_policy, ordered=self.ordered, prefix=self.name))
         except PipelineError as error:
             self._state, self._error = "failed", error
             raise
@@ -320,7 +318,9 @@ class PipelineManager:
         self._undelivered = self._results.clear()
         if interrupted:  # Ctrl-C may strike between any two counts.
             if self._serial:
-                close_accounts(self._stages, source.read - source.failed - source.aborted)
+                given = source.read - source.failed - source.aborted
+                for stage in self._stages:
+                    given = stage.close_accounts(given)
             self._undelivered = self._results.entered - self._delivered
         failures = [failure, *(stage.failure for stage in self._stages), source.failure]
         failure = next((found for found in failures if found is not None), None)

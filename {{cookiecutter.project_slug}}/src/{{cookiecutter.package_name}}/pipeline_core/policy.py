@@ -7,13 +7,12 @@ import logging
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from functools import partial
 from threading import Event, Lock, current_thread, main_thread
 from types import GeneratorType
 from typing import Any
 
 from .channel import Closed
-from .errors import DeadLetter, PipelineError
+from .errors import DeadLetter, Failure, PipelineError
 from .ports import Port
 
 KEPT_DEAD_LETTERS = 1000
@@ -22,48 +21,20 @@ FRACTION_FROM = 100  # Items read before a fraction of failures says anything.
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Failure:
-    """The outcome of an item whose last attempt failed."""
-
-    error: PipelineError
-
-
+@dataclass
 class Expansion:
-    """The outcome of a generator stage: iterating gives its outputs (a None is none), and leaves `failure` behind if it raised."""
+    """The outcome of a generator stage: its first output, and the generator of the rest."""
 
-    def __init__(
-        self, first: object, rest: Generator[Any, None, None], blame: Callable[[BaseException], PipelineError]
-    ):
-        self._next = first
-        self._rest = rest
-        self._blame = blame
-        self.empty = True
-        self.failure: PipelineError | None = None
-
-    def __iter__(self) -> "Expansion":
-        return self
-
-    def __next__(self) -> Any:
-        output, self._next = self._next, None
-        if output is None:
-            try:
-                output = next(self._rest)
-            except StopIteration:
-                raise
-            except BaseException as error:
-                self.failure = self._blame(error)
-                raise StopIteration from None
-        if output is not None:
-            self.empty = False
-        return output
+    first: Any
+    rest: Generator[Any, None, None]
+    attempt: int
 
     def close(self) -> None:
-        """Let go of the generator, so that its `finally` runs."""
+        """Let go of the generator, so that its `finally` runs: after its end, or after a stop."""
         try:
-            self._rest.close()
-        except BaseException as error:
-            self.failure = self.failure or self._blame(error)
+            self.rest.close()
+        except BaseException:
+            logger.exception("a generator raised when it was closed")
 
 
 @dataclass(frozen=True)
@@ -86,10 +57,8 @@ class Policy:
         while True:
             try:
                 output = call(item)
-                if type(output) is GeneratorType:
-                    first = next(output, None)  # What fails before it gave anything can be tried again.
-                    blame = partial(self.blame, phase=phase, item=item, index=port.ticket, attempt=attempt)
-                    return Expansion(first, output, blame)
+                if type(output) is GeneratorType:  # What fails before it gave anything can be tried again.
+                    return Expansion(next(output, None), output, attempt)
                 return output
             except Closed:
                 raise
@@ -132,9 +101,7 @@ class DeadLetters:
     ) -> None:
         self.kept: list[DeadLetter] = []  # The first KEPT_DEAD_LETTERS; a callback sees them all.
         self.count = 0
-        self._max_failures = max_failures
-        self._callback = callback
-        self._items_read = items_read
+        self._max_failures, self._callback, self._items_read = max_failures, callback, items_read
         self._lock = Lock()
 
     def add(self, failure: PipelineError) -> PipelineError | None:

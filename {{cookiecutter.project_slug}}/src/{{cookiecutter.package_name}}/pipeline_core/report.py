@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from .errors import DeadLetter, PipelineError
 
+FATES = ("processed", "filtered", "failed", "aborted", "retried")
+
 
 @dataclass(frozen=True)
 class StageReport:

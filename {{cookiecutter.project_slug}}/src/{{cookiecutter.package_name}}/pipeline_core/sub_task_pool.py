@@ -82,7 +82,7 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         try:
             pool.start()
             for number in range(1, self.window):
-                threads.append(self._spawn(take_and_hand_on, f"window-{number}"))
+                threads.append(self._stage.spawn(take_and_hand_on, f"window-{number}"))
             take_and_hand_on()
         finally:
             for thread in threads:
@@ -108,7 +108,7 @@ class _Pool:
 
     def start(self) -> None:
         for number in range(self._worker.sub_workers):
-            self._threads.append(self._worker._spawn(self._serve, f"sub-{number}"))
+            self._threads.append(self._worker._stage.spawn(self._serve, f"sub-{number}"))
 
     def map(self, subs: list[Any]) -> list[Any]:
         """The results in the order of the sub-tasks. Raises the first error, or Closed after a stop."""
@@ -159,7 +159,7 @@ class _Child:
     _lock = Lock()  # The start and the end of processes are not made for threads.
 
     def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any]) -> None:
-        self._arguments = (type(worker), worker._worker_args, worker.name)
+        self._arguments = (type(worker), worker._stage.plan.worker_args, worker.name)
         self._process: Any = None
         self._connection: Any = None
 
