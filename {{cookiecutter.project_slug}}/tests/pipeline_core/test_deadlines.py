@@ -2,8 +2,10 @@
 
 import itertools
 import logging
+import math
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -67,6 +69,30 @@ def test_r9_a_deadline_that_is_kept_gives_the_report() -> None:
     manager.start(range(10))
     report = manager.wait_for_completion(20)
     assert (report.state, report.delivered) == ("completed", 10)
+
+
+def test_r9_a_deadline_may_be_for_ever() -> None:
+    manager = PipelineManager(stall_timeout=math.inf).add_worker(Pass)
+    manager.start(range(10))
+    assert manager.wait_for_completion(math.inf).state == "completed"
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, "3"])
+def test_r9_a_deadline_is_a_number_of_seconds(timeout: Any) -> None:
+    with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+        PipelineManager().add_worker(Pass).wait_for_completion(timeout)
+
+
+def test_r9_the_error_tells_stages_with_like_names_apart(gate: threading.Event) -> None:
+    entered = threading.Event()
+    manager = PipelineManager().add_worker(Pass, name="a")
+    manager.add_worker(Stuck, name="a-b", worker_args={"gate": gate, "entered": entered})
+    manager.start([1])
+    entered.wait()
+    with pytest.raises(TimeoutError, match="stage 'a-b'"):
+        manager.wait_for_completion(0)
+    gate.set()
+    manager.wait_for_completion()
 
 
 def test_r9_one_thread_may_wait_while_another_iterates() -> None:

@@ -75,6 +75,7 @@ def test_r12_a_manager_refuses_a_bad_argument_by_name(argument: str, value: Any)
         ("batch_size", 0),
         ("batch_timeout", 0),
         ("batch_timeout", -1.0),
+        ("batch_timeout", 1.0),  # There is no batch_size.
         ("worker_args", {"colour": "red"}),
     ],
 )

@@ -274,6 +274,25 @@ def test_r11_an_error_in_a_child_comes_back_and_children_are_set_up(child_proces
     assert str(unpicklable.error) == "Unpicklable: 1 and 2"
 
 
+def test_r11_past_a_deadline_the_error_shows_where_the_sub_task_is(until: Until, gate: threading.Event) -> None:
+    entered = threading.Event()
+
+    class Waits(SubTaskPoolWorker[int, int, int, int]):
+        def process_sub_task(self, sub: int) -> int:
+            entered.set()
+            gate.wait()
+            return sub
+
+    manager = PipelineManager().add_worker(Waits, name="pool", worker_args={"sub_workers": 1})
+    manager.start([1])
+    until(entered.is_set)
+    with pytest.raises(TimeoutError, match=r"(?s)stage 'pool' \(pipeline-pool-sub-0\).*in process_sub_task") as caught:
+        manager.wait_for_completion(0)
+    assert str(caught.value).count("stage '") == 1, "who only waits for the pool is not busy"
+    gate.set()
+    manager.wait_for_completion()
+
+
 def test_r11_two_results_need_a_merge() -> None:
     class NoMerge(SubTaskPoolWorker[int, int, int, int]):
         def split(self, item: int) -> list[int]:
@@ -286,7 +305,9 @@ def test_r11_two_results_need_a_merge() -> None:
         list(PipelineManager().add_worker(NoMerge).run([1]))
 
 
-@pytest.mark.parametrize(("argument", "value"), [("executor", "fork"), ("sub_workers", 0), ("window", 0)])
+@pytest.mark.parametrize(
+    ("argument", "value"), [("executor", "fork"), ("sub_workers", 0), ("sub_workers", "3"), ("window", 0)]
+)
 def test_r11_bad_arguments_are_refused_by_name(argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=argument):
         SumOfSquares(**{argument: value})
