@@ -1,8 +1,10 @@
 """Makes a file and a test of each stage, trims what was not asked for, and says what to type next."""
 
 import json
+import re
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,11 +26,11 @@ def class_name(stage: str) -> str:
 def unwanted(answers: dict[str, str]) -> Iterator[str]:
     """Files and folders, as globs, that these answers do not ask for."""
     if answers["ci"] != "github":
-        yield ".github"
+        yield ".github/workflows/ci.yml"
     if answers["sub_task_pool"] == "none":
         yield "src/*/pipeline_core/sub_task_pool.py"
         yield "tests/pipeline_core/test_sub_task_pool.py"
-    yield "**/__pycache__"  # Left in the template by whoever ran its code in place.
+    yield from ("__pycache__", ".*_cache", "src/**/__pycache__", "tests/**/__pycache__")  # Of the template's own runs.
 
 
 def write(path: Path, text: str) -> None:
@@ -36,7 +38,10 @@ def write(path: Path, text: str) -> None:
 
 
 def make_stages(project: Path, answers: dict[str, str]) -> None:
-    """Turn the two stubs, plain Python about a stage called `stage_name`, into one file and one test a stage."""
+    """Turn the two stubs, plain Python about a stage called `stage_name`, into one file and one test a stage.
+
+    A file that is there already, in a project that is baked over, is the user's and stays.
+    """
     folders = (project / "src" / answers["package_name"] / "stages", project / "tests" / "stages")
     for folder, prefix in zip(folders, ("", "test_"), strict=True):
         stubs = {pool: folder / f"{prefix}{'pool_' if pool else ''}stage_name.py" for pool in (False, True)}
@@ -44,21 +49,23 @@ def make_stages(project: Path, answers: dict[str, str]) -> None:
         for stub in stubs.values():
             stub.unlink()
         for stage in stages(answers):
-            text = texts[stage == answers["__pool_stage"]]
-            for stub_name, name in (
-                ("PoolStageName", class_name(stage)),
-                ("StageName", class_name(stage)),
-                ("pool_stage_name", stage),
-                ("stage_name", stage),
-            ):
-                text = text.replace(stub_name, name)
-            write(folder / f"{prefix}{stage}.py", text)
+            file = folder / f"{prefix}{stage}.py"
+            text = re.sub("(Pool)?StageName", class_name(stage), texts[stage == answers["__pool_stage"]])
+            if not file.exists():
+                write(file, re.sub("(pool_)?stage_name", stage, text))
+
+
+def remove(path: Path) -> None:
+    """A file or a folder, and the folders that are empty without it."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not any(path.parent.iterdir()):
+        remove(path.parent)
 
 
 def trim(project: Path, answers: dict[str, str]) -> None:
     for pattern in unwanted(answers):
         for path in list(project.glob(pattern)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove(path)
     if answers["sub_task_pool"] == "none":
         core = project / "src" / answers["package_name"] / "pipeline_core" / "__init__.py"
         lines = core.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -72,12 +79,11 @@ def repeat_command(answers: dict[str, str]) -> str:
     return shlex.join(["cookiecutter", template, "--no-input", *given])
 
 
-def next_steps(answers: dict[str, str]) -> str:
-    slug = answers["project_slug"]
+def next_steps(project: Path, answers: dict[str, str]) -> str:
     return f"""
 {answers["project_name"]} is ready. Next:
 
-    cd {slug} && python -m venv .venv && . .venv/bin/activate
+    cd {shlex.quote(str(project))} && python3 -m venv .venv && . .venv/bin/activate
     python -m pip install --upgrade pip && pip install -e . --group dev
     python demo.py
 
@@ -92,4 +98,5 @@ if __name__ == "__main__":
     here = Path.cwd()
     make_stages(here, ANSWERS)
     trim(here, ANSWERS)
-    print(next_steps(ANSWERS))
+    sys.stdout.reconfigure(errors="backslashreplace")  # The project's name may be more than the terminal can show.
+    print(next_steps(here, ANSWERS))

@@ -14,52 +14,66 @@ MAX_STAGES = 32
 MAX_STAGE_NAME = 30  # So that no line that holds a stage's class needs another layout.
 MAX_NAME = 40
 MAX_TEXT = 200
+MAX_SHOWN = 60  # Characters of a bad value that stand in the line about it.
 PROJECT_MODULES = {"cli", "main", "pipeline", "pipeline_core", "sources_and_sinks", "stages"}
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
 NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
-NOT_A_PACKAGE = {"demo", "hatchling", "mypy", "pip", "pytest", "rich", "ruff", "tests", "typer"}
+# Packages and commands that the project has, or installs, or that come with a later Python.
+TAKEN_NAMES = (
+    "annotated_doc annotationlib build cfgv click compression conftest demo distlib filelock hatchling identify iniconfig"
+    " librt markdown_it mdurl mypy mypy_extensions mypyc nodeenv packaging pathspec pip platformdirs pluggy pre_commit"
+    " pygments pyproject_hooks pytest python python3 rich ruff shellingham test tests trove_classifiers typer"
+    " typing_extensions uv virtualenv yaml"
+)
+TAKEN = set(TAKEN_NAMES.split())
 WINDOWS_DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
+BIDI_CONTROLS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
 FREE_TEXT = ("project_name", "description", "author_name", "author_email", "stage_names", "sub_task_stage")
+
+
+def shown(value: str) -> str:
+    """A value as it stands in the line about it: cut, and with nothing that would end the line."""
+    return repr(value if len(value) <= MAX_SHOWN else value[: MAX_SHOWN - 3] + "...")
 
 
 def text_problems(prompt: str, value: str) -> Iterator[str]:
     """What may stand in no answer, since files, terminals or a later update would take it for more than text."""
     if any("{" + mark in value for mark in ("{", "%", "#")):
-        yield f"{prompt}: {value!r} holds template code; put a space behind each opening brace"
+        yield f"{prompt}: {shown(value)} holds template code; put a space behind each opening brace"
     for character in sorted(set(value)):
         category = unicodedata.category(character)
         if category in ("Cc", "Cs", "Zl", "Zp") or unicodedata.bidirectional(character) in BIDI_CONTROLS:
-            yield f"{prompt}: {value!r} holds the control character U+{ord(character):04X}; leave it out"
+            yield f"{prompt}: {shown(value)} holds the control character U+{ord(character):04X}; leave it out"
     if len(value) > MAX_TEXT and prompt != "stage_names":
-        yield f"{prompt}: {value[:20]!r}... has {len(value)} characters; use {MAX_TEXT} at most"
-
-
-BIDI_CONTROLS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
+        yield f"{prompt}: {shown(value)} has {len(value)} characters; use {MAX_TEXT} at most"
 
 
 def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
     if not answers["project_name"].strip():
-        yield "project_name: it is empty; give the project a name"
+        yield f"project_name: {answers['project_name']!r} is empty; give the project a name"
     email = answers["author_email"]
     if email and not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", email):
-        yield f"author_email: {email!r} is no e-mail address; write one like ada@example.org, or nothing"
-    slug = answers["project_slug"]
-    good = re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) and len(slug) <= MAX_NAME and slug not in WINDOWS_DEVICES
-    if not good:
+        yield f"author_email: {shown(email)} is no e-mail address; write one like ada@example.org, or nothing"
+    slug, package = answers["__typed_slug"], answers["package_name"]
+    follows = package.endswith(slug.replace("-", "_"))
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) or len(slug) > MAX_NAME:
         yield (
-            f"project_slug: {slug!r} is no good name for a folder and a command; use up to {MAX_NAME} lower-case"
+            f"project_slug: {shown(slug)} is no good name for a folder and a command; use up to {MAX_NAME} lower-case"
             " letters and digits, joined by '-'"
         )
-    package = answers["package_name"]
-    if not good and package == slug.replace("-", "_"):
-        return  # The one follows from the other.
+    elif slug.replace("-", "_") in TAKEN | WINDOWS_DEVICES:
+        yield f"project_slug: {slug!r} is the name of a tool or of a device; add a word to it"
+    else:
+        follows = False
+    if follows:
+        return  # What is wrong with it was said just now.
     if not re.fullmatch(r"[a-z][a-z0-9_]*", package) or len(package) > MAX_NAME or keyword.iskeyword(package):
         yield (
-            f"package_name: {package!r} is no good name for a package; use up to {MAX_NAME} lower-case letters,"
+            f"package_name: {shown(package)} is no good name for a package; use up to {MAX_NAME} lower-case letters,"
             " digits and '_', a letter first"
         )
-    elif package in sys.stdlib_module_names or package in NOT_A_PACKAGE or package in WINDOWS_DEVICES:
-        yield f"package_name: {package!r} is the name of another module or of a device; choose another"
+    elif package in sys.stdlib_module_names or package in TAKEN | WINDOWS_DEVICES:
+        yield f"package_name: {package!r} is the name of another module or of a device; add a word to it"
 
 
 def stage_problems(answers: Mapping[str, str]) -> Iterator[str]:
@@ -69,28 +83,28 @@ def stage_problems(answers: Mapping[str, str]) -> Iterator[str]:
         yield f"stage_names: there are {len(stages)} stages; use {MAX_STAGES} at most"
     seen: dict[str, str] = {}
     for as_typed, stage in zip(typed, stages, strict=True):
-        becomes = "" if stage == as_typed else f" (it becomes {stage!r})"
+        becomes = "" if stage == as_typed else f" (it becomes {shown(stage)})"
         same_class = stage.replace("_", "")
         if not as_typed:
             yield "stage_names: '' is empty; take out the comma too many"
         elif not stage:
-            yield f"stage_names: {as_typed!r} has no letter or digit; give the stage a name"
+            yield f"stage_names: {shown(as_typed)} has no letter or digit; give the stage a name"
         elif same_class in seen:
-            yield f"stage_names: {as_typed!r} is there twice, as {seen[same_class]!r}; give each stage a name of its own"
+            yield f"stage_names: {shown(as_typed)} is there twice, as {shown(seen[same_class])}; give each stage a name of its own"
         elif keyword.iskeyword(stage):
-            yield f"stage_names: {as_typed!r} is a Python keyword{becomes}; add a word to it"
+            yield f"stage_names: {shown(as_typed)} is a Python keyword{becomes}; add a word to it"
         elif not stage.isidentifier():
-            yield f"stage_names: {as_typed!r} is no Python name{becomes}; begin with a letter"
+            yield f"stage_names: {shown(as_typed)} is no Python name{becomes}; begin with a letter"
         elif len(stage) > MAX_STAGE_NAME:
-            yield f"stage_names: {as_typed!r} is too long{becomes}; use {MAX_STAGE_NAME} characters at most"
+            yield f"stage_names: {shown(as_typed)} is too long{becomes}; use {MAX_STAGE_NAME} characters at most"
         elif (
             stage in PROJECT_MODULES | CORE_CLASSES | NOT_A_STAGE | WINDOWS_DEVICES or stage == answers["package_name"]
         ):
-            yield f"stage_names: {as_typed!r} is taken by the project itself{becomes}; choose another name"
+            yield f"stage_names: {shown(as_typed)} is taken by the project itself{becomes}; choose another name"
         seen.setdefault(same_class, as_typed)
     pool_stage = answers["__pool_stage"]
     if answers["sub_task_pool"] != "none" and pool_stage not in stages:
-        yield f"sub_task_stage: {answers['sub_task_stage']!r} is no stage; choose one of {', '.join(stages)}"
+        yield f"sub_task_stage: {shown(answers['sub_task_stage'])} is no stage; choose one of {', '.join(stages)}"
 
 
 def problems(answers: Mapping[str, str]) -> list[str]:

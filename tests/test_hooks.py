@@ -1,12 +1,14 @@
 """The hooks, loaded as modules and tested function by function, and refusals as a user sees them (T3, T4)."""
 
 import importlib.util
+import re
 import subprocess
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from cookiecutter.generate import generate_context
+from cookiecutter.main import cookiecutter
 from cookiecutter.prompt import prompt_for_config
 from cookiecutter.utils import create_env_with_context
 
@@ -57,6 +59,7 @@ def test_t2_the_defaults_are_good(tmp_path: Path) -> None:
         ("Qualität", "qualitat", "Qualitat"),
         ("R&D v2", "r_d_v2", "RDV2"),
         ("match", "match", "Match"),
+        ("my stage name", "my_stage_name", "MyStageName"),
     ],
 )
 def test_t3_names_are_typed_as_people_write(typed: str, stage: str, class_name: str, tmp_path: Path) -> None:
@@ -111,24 +114,33 @@ def test_t2_up_to_32_stages(tmp_path: Path) -> None:
         ("project_slug", "My Project"),
         ("project_slug", "../evil"),
         ("project_slug", "nul"),
+        ("project_slug", "typer"),
+        ("project_slug", "python"),
         ("package_name", "class"),
         ("package_name", "json"),
         ("package_name", "a.b"),
         ("package_name", "typer"),
+        ("package_name", "build"),
+        ("package_name", "test"),
+        ("package_name", "con"),
         ("author_email", "no address"),
+        ("author_email", "Ada <ada@example.org>"),
         ("author_email", 'a"@b.org'),
         ("description", "x" * 201),
         ("description", "two\nlines"),
         ("description", "\u202eevil"),
         ("author_name", "null\0byte"),
         ("author_name", "\ud800"),
+        ("author_name", "x" * 10_000),
         ("sub_task_stage", "elsewhere"),
     ],
 )
 def test_t4_a_bad_answer_is_refused_in_one_line(prompt: str, value: str, tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, **{prompt: value})
-    assert problem.startswith(f"{prompt}: ")
+    assert problem.startswith(f"{prompt}: {repr(value)[:50].rstrip(chr(39))}")
+    assert re.search(r"(; |, )[a-z]", problem.removeprefix(prompt)), "the mend"
     assert "\n" not in problem
+    assert len(problem) < 400
 
 
 def test_t4_every_problem_is_told_at_once_and_nothing_stays(tmp_path: Path) -> None:
@@ -139,13 +151,20 @@ def test_t4_every_problem_is_told_at_once_and_nothing_stays(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("slug", ["../evil", "..", "."])
-def test_t4_a_slug_that_leads_elsewhere_leaves_nothing(slug: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("slug", ["../evil", "..", ".", "a/b", "/{0}/a/b", "", "a" * 300, "a\\b", "a."])
+def test_t4_a_slug_that_is_no_folder_is_refused_and_leaves_nothing(slug: str, tmp_path: Path) -> None:
     folder = tmp_path / "here"
     folder.mkdir()
-    assert bake_by_command(folder, f"project_slug={slug}").returncode != 0
+    done = bake_by_command(folder, f"project_slug={slug.format(tmp_path)}")
+    assert done.returncode != 0
+    assert re.search(r"^project_slug: '.*; use up to 40 lower-case", done.stderr, re.MULTILINE), done.stderr
     assert list(tmp_path.iterdir()) == [folder]
     assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["A very long name of a project that goes on and on", "3D pictures", "🙂", "  X  "])
+def test_t2_what_follows_from_the_projects_name_is_good(name: str, tmp_path: Path) -> None:
+    assert problems(tmp_path, project_name=name) == []
 
 
 def test_t4_an_existing_project_is_left_alone(tmp_path: Path) -> None:
@@ -156,8 +175,35 @@ def test_t4_an_existing_project_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in mine.parent.iterdir()] == ["mine.txt"]
 
 
+def test_t7_baking_over_a_project_keeps_its_stages_and_what_the_template_never_had(tmp_path: Path) -> None:
+    assert bake_by_command(tmp_path).returncode == 0
+    mine = ["src/my_pipeline/stages/pre_processing.py", "tests/stages/test_pre_processing.py"]
+    mine += [".github/workflows/own.yml", ".venv/lib/__pycache__/a.pyc"]
+    for file in mine:
+        (tmp_path / "my-pipeline" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "my-pipeline" / file).write_text("mine")
+    assert bake_by_command(tmp_path, "-f", "ci=none").returncode == 0
+    assert [(tmp_path / "my-pipeline" / file).read_text() for file in mine] == ["mine"] * 4
+    assert not (tmp_path / "my-pipeline/.github/workflows/ci.yml").exists()
+
+
+def test_t8_a_terminal_that_cannot_show_the_name_does_not_stop_a_bake(tmp_path: Path) -> None:
+    command = ["cookiecutter", str(ROOT), "--no-input", "project_name=خط"]
+    ascii_only = environment(PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    subprocess.run(command, cwd=tmp_path, env=ascii_only, check=True, capture_output=True)
+
+
+def test_t5_what_tools_leave_in_the_template_stays_there(checkout: Path, tmp_path: Path) -> None:
+    source = checkout / "{{cookiecutter.project_slug}}"
+    for folder in (".mypy_cache", "tests/__pycache__", "src/{{cookiecutter.package_name}}/pipeline_core/__pycache__"):
+        (source / folder).mkdir(exist_ok=True)
+        (source / folder / "left.pyc").write_bytes(b"\0")
+    project = Path(cookiecutter(str(checkout), no_input=True, output_dir=str(tmp_path)))
+    assert not list(project.rglob("left.pyc"))
+
+
 def test_the_pool_stub_goes_to_the_pool_stage_alone(tmp_path: Path) -> None:
-    module = hook("post_gen_project", tmp_path, stage_names="a, b", sub_task_stage="a")
+    module = hook("post_gen_project", tmp_path, stage_names="a stage name, b", sub_task_stage="a stage name")
     for folder, prefix in (("src/my_pipeline/stages", ""), ("tests/stages", "test_")):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / f"{prefix}stage_name.py").write_text("class StageNameWorker: 'stage_name'\n")
@@ -165,7 +211,6 @@ def test_the_pool_stub_goes_to_the_pool_stage_alone(tmp_path: Path) -> None:
     module.make_stages(tmp_path, module.ANSWERS)
     stages = tmp_path / "src/my_pipeline/stages"
     assert {path.name: path.read_text() for path in stages.iterdir()} == {
-        "a.py": "class AWorker: 'a'\n",
+        "a_stage_name.py": "class AStageNameWorker: 'a_stage_name'\n",
         "b.py": "class BWorker: 'b'\n",
     }
-    (stages / "a.py").write_text("")

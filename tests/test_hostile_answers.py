@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from baking import ROOT, Bake, environment
 
@@ -26,6 +27,7 @@ HOSTILE = {
     "toml": 'x" ]\n[project.scripts]\nevil = "evil:evil',
     "toml in a line": '" }, { name = "evil',
     "markdown and html": "</h1><script>alert(1)</script> `code` | --> [x](y)",
+    "markdown that swallows the rest": "``` ~~~ <!-- <details> # *",
     "yaml": "- &a [*a] : {? !!python/object}",
     "percent and dollar": "%(asctime)s %s $1 `id`",
     "null": "a\0b",
@@ -47,6 +49,14 @@ def bake(folder: Path, prompt: str, value: str) -> subprocess.CompletedProcess[s
     return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, encoding="utf-8")
 
 
+def shown(project: Bake, number: int) -> str:
+    """The text that a reader of the README sees in its heading, 0, or first paragraph, 1."""
+    tokens = MarkdownIt().parse(project.text("README.md"))
+    assert ("fence", "mermaid") in [(token.type, token.info) for token in tokens]
+    inline = [token for token in tokens if token.type == "inline"][number]
+    return "".join(child.content for child in inline.children or ())
+
+
 @pytest.mark.parametrize("prompt", FREE_TEXT)
 @pytest.mark.parametrize("value", HOSTILE.values(), ids=HOSTILE.keys())
 def test_t4_parses_or_is_refused(prompt: str, value: str, tmp_path: Path) -> None:
@@ -64,6 +74,9 @@ def test_t4_parses_or_is_refused(prompt: str, value: str, tmp_path: Path) -> Non
     settings = tomllib.loads(project.text("pyproject.toml"))["project"]
     if prompt == "description":
         assert settings["description"] == value
+        assert shown(project, 1) == value
+    if prompt == "project_name":
+        assert shown(project, 0) == value
     if prompt == "author_name":
         assert settings["authors"] == [{"name": value}]
         assert value in project.text("LICENSE")

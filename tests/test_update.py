@@ -37,22 +37,26 @@ def test_t7_update_brings_the_template_and_keeps_the_stages(
     project = Bake(tmp_path / "my-pipeline", "my_pipeline")
     call("git init -q", project.path, git)
     mine = "# Written by the user.\n"
-    for file in ("src/my_pipeline/stages/model_inference.py", "src/my_pipeline/pipeline.py"):
+    package, source = "src/my_pipeline", "src/{{cookiecutter.package_name}}"
+    own = [f"{package}/pipeline.py", f"{package}/stages/model_inference.py"]
+    own += ["tests/test_pipeline.py", "tests/stages/test_model_inference.py"]
+    for file in own:
         (project.path / file).write_text(mine)
     commit(project.path, git)
     call("cruft check", project.path, git)
 
-    core = checkout / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}/pipeline_core/report.py"
-    core.write_text(core.read_text() + "\n# A newer core.\n")
-    stub = checkout / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}/stages/stage_name.py"
-    stub.write_text(stub.read_text() + "\n# A newer stub.\n")
+    newer = [f"{source}/pipeline_core/report.py", f"{source}/pipeline.py", f"{source}/stages/stage_name.py"]
+    newer += ["tests/test_pipeline.py", "tests/stages/test_stage_name.py"]
+    for path in (checkout / "{{cookiecutter.project_slug}}" / file for file in newer):
+        path.write_text(path.read_text(encoding="utf-8") + "\n# Newer.\n", encoding="utf-8")
     commit(checkout, git)
 
     call("cruft update --skip-apply-ask", project.path, git)
-    assert "# A newer core." in project.text("src/my_pipeline/pipeline_core/report.py")
-    assert project.text("src/my_pipeline/stages/model_inference.py") == mine
-    assert project.text("src/my_pipeline/pipeline.py") == mine
-    assert "newer stub" not in project.text("src/my_pipeline/stages/pre_processing.py")
+    assert "# Newer." in project.text(f"{package}/pipeline_core/report.py")
+    assert [project.text(file) for file in own] == [mine] * len(own)
+    assert "# Newer." not in project.text(f"{package}/stages/pre_processing.py")
+    assert "# Newer." not in project.text("tests/stages/test_pre_processing.py")
+    assert not list(project.path.rglob("*.rej"))
     call("cruft check", project.path, git)
 
 
