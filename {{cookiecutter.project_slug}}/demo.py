@@ -1,7 +1,7 @@
 """The whole idea in ten seconds: python demo.py
 
-Simulated work in the stages of this project. The second one is slow, so it has eight workers, and it fails now and then:
-most of its items succeed when tried again, the others become dead letters. Results come in order.
+Simulated work in the stages of this project. The second one (or the only one) is slow, so it has eight workers, and it
+fails now and then: most of its items succeed when tried again, the others become dead letters. Results come in order.
 """
 
 import random
@@ -42,10 +42,11 @@ class SimulatedWorker(BaseWorker[int, int]):
 
 
 def simulated_pipeline() -> PipelineManager:
-    """This project's stages, the second one slow and with eight workers, retries and dead letters."""
+    """This project's stages, one of them slow and with eight workers, retries and dead letters."""
     pipeline = PipelineManager(name="demo", on_error="skip")
-    for number, name in enumerate(build_pipeline().stage_names):
-        slow = number == 1
+    names = build_pipeline().stage_names
+    for name in names:
+        slow = name == names[:2][-1]
         pipeline.add_worker(
             SimulatedWorker,
             name=name,

@@ -1,7 +1,6 @@
 """The command {{ cookiecutter.project_slug }}."""
 
 import contextlib
-import itertools
 import json
 import logging
 import os
@@ -15,8 +14,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from .pipeline import build_pipeline
 from .pipeline_core import DeadLetter, PipelineError, PipelineReport
@@ -40,10 +40,11 @@ def describe() -> None:
 def run(
     source: Annotated[
         Path | None,
-        typer.Argument(metavar="[INPUT]", help="A file of JSON Lines; stdin, if there is none or it is '-'."),
+        typer.Argument(metavar="INPUT", help="A file of JSON Lines; stdin, if there is none or it is '-'."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Where the results go, as JSON Lines; stdout, if not told.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where results go, as JSON Lines; stdout, if not told."),
     ] = None,
     on_error: Annotated[
         OnError, typer.Option(help="An item that fails stops the run, or is skipped and becomes a dead letter.")
@@ -62,41 +63,44 @@ def run(
     Exit codes: 0 all well; 1 the run stopped on an error, or items failed; 2 bad usage; 130 Ctrl-C, 143 SIGTERM.
     """
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    _end_on_signals()
-    with contextlib.ExitStack() as stack:
-        try:
-            items = read_json_lines(None if source == Path("-") else source)
-            sink = stack.enter_context(JsonLinesSink(output))
-            letters = stack.enter_context(JsonLinesSink(dead_letters)) if dead_letters else None
-        except OSError as error:
-            _fail(f"cannot open {error.filename}: {error.strerror}", code=2)
-        pipeline = build_pipeline(
-            on_error=on_error.value,
-            on_dead_letter=None if letters is None else lambda letter: letters.write(_as_json(letter)),
-        )
-        logging.getLogger(f"{__package__}.pipeline_core.pipeline_manager").disabled = True  # Its errors are said below.
-        results = pipeline.run(items, serial=serial)
-        try:
+    source, output = (None if path == Path("-") else path for path in (source, output))
+    try:
+        items = read_json_lines(source)
+        sink = JsonLinesSink(output)
+        letters = JsonLinesSink(dead_letters) if dead_letters else None
+    except OSError as error:
+        _fail(f"cannot open {error.filename or 'stdin'}: {error.strerror}", code=2)
+    if source is None and sys.stdin.isatty() and not quiet:
+        _say("reading JSON Lines from the keyboard; Ctrl-D ends them")
+    pipeline = build_pipeline(
+        on_error=on_error.value,
+        on_dead_letter=None if letters is None else lambda letter: letters.write(_as_json(letter)),
+    )
+    logging.getLogger(f"{__package__}.pipeline_core.pipeline_manager").disabled = True  # Its errors are said below.
+    results = pipeline.run(items, serial=serial)
+    try:
+        _end_on_signals()
+        with sink, letters or contextlib.nullcontext(), contextlib.closing(results):
             for result in results:
                 sink.write(result)
-        except PipelineError as error:
-            if debug:
-                traceback.print_exception(error)
-            _fail(str(error))
-        except (TypeError, ValueError) as error:
-            _fail(f"result {pipeline.report.delivered} is not for JSON Lines: {error}; let the last stage return JSON")
-        except KeyboardInterrupt as interrupt:
-            raise typer.Exit(*interrupt.args) from None
-        except BrokenPipeError:
-            raise  # Whoever read our output has left: typer ends quietly.
-        except OSError as error:
-            _fail(f"cannot write {output or 'to stdout'}: {error.strerror}")
-        finally:
-            results.close()
-            if not quiet:
-                console.print(report_table(pipeline.report))
-            if sys.exc_info()[0] is not None and sink.part is not None:
-                console.print(f"incomplete: what was delivered is in {sink.part}", markup=False, highlight=False)
+    except PipelineError as error:
+        if debug:
+            traceback.print_exception(error)
+        _fail(str(error))
+    except (TypeError, ValueError) as error:
+        _fail(f"result {pipeline.report.delivered} is not for JSON Lines: {error}; let the last stage return JSON")
+    except KeyboardInterrupt as interrupt:
+        raise typer.Exit(*interrupt.args or (130,)) from None
+    except BrokenPipeError:
+        raise  # Whoever read our output has left: typer ends quietly.
+    except OSError as error:
+        _fail(f"cannot write {error.filename or output or 'to stdout'}: {error.strerror}")
+    finally:
+        if not quiet:
+            console.print(report_table(pipeline.report))
+        for part in (written.part for written in (sink, letters) if written is not None):
+            if part is not None and part.exists():
+                _say(f"incomplete: what was written is in {part}")
     if pipeline.report.failed:
         raise typer.Exit(1)
 
@@ -104,10 +108,12 @@ def run(
 @app.command()
 def graph() -> None:
     """Print the stages as a Mermaid flowchart."""
-    names = ["source", *build_pipeline().stage_names, "sink"]
     print("flowchart LR")
-    for name, following in itertools.pairwise(names):
-        print(f"    {name} --> {following}")
+    before = "source([source])"
+    for number, name in enumerate(build_pipeline().stage_names, start=1):
+        print(f'    {before} --> s{number}["{name}"]')
+        before = f"s{number}"
+    print(f"    {before} --> sink([sink])")
 
 
 def main() -> None:
@@ -125,8 +131,12 @@ def _end_on_signals() -> None:
         signal.signal(number, end)
 
 
+def _say(message: str) -> None:
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
 def _fail(message: str, code: int = 1) -> NoReturn:
-    console.print(f"error: {message}", markup=False, highlight=False, soft_wrap=True)
+    _say(f"error: {message}")
     raise typer.Exit(code)
 
 
@@ -140,16 +150,20 @@ def _as_json(letter: DeadLetter) -> dict[str, Any]:
     return {"stage": letter.stage, "index": letter.index, "item": item, "error": error, "attempts": letter.attempts}
 
 
-def report_table(report: PipelineReport) -> Table:
-    slowest = report.bottleneck
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.title = f"{report.name}: {report.state}, {report.delivered} results in {report.seconds:.2f} s"
-    if slowest is not None and report.delivered:
-        table.caption = f"slowest stage: {slowest.name}, busy {slowest.busy:.0%} of the time"
-    columns = ("received", "processed", "filtered", "failed", "aborted")
+def report_table(report: PipelineReport) -> Group:
+    """A row a stage; `filtered`, `failed` and `aborted` are there if any stage has such items."""
+    counts = f"{report.delivered} delivered, {report.failed} failed"
+    lines: list[RenderableType] = [Text(f"{report.name}: {report.state} after {report.seconds:.2f} s, {counts}")]
+    rare = ("filtered", "failed", "aborted")
+    columns = ["received", "processed", *(fate for fate in rare if any(getattr(s, fate) for s in report.stages))]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for heading in ("stage", "workers", *columns, "busy"):
         table.add_column(heading, justify="left" if heading == "stage" else "right", overflow="fold")
     for stage in report.stages:
-        counts = (str(getattr(stage, column)) for column in columns)
-        table.add_row(stage.name, str(stage.workers), *counts, f"{stage.busy:.0%}")
-    return table
+        numbers = (str(getattr(stage, column)) for column in ("workers", *columns))
+        table.add_row(stage.name, *numbers, f"{stage.busy:.0%}")
+    lines.append(table)
+    slowest = report.bottleneck
+    if slowest is not None and report.delivered:
+        lines.append(Text(f"slowest stage: {slowest.name}, busy {slowest.busy:.0%} of the time"))
+    return Group(*lines)
