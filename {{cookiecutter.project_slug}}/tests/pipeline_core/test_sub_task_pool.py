@@ -268,7 +268,7 @@ def test_r11_an_error_in_a_child_comes_back_and_children_are_set_up(child_proces
     manager = PipelineManager(on_error="skip")
     manager.add_worker(RaisesInChild, worker_args={"executor": "process", "sub_workers": 1})
     assert list(manager.run(["fine", "picklable", "unpicklable"])) == ["set up: fine"]
-    picklable, unpicklable = manager.report.dead_letters
+    picklable, unpicklable = sorted(manager.report.dead_letters, key=lambda letter: letter.item)
     assert isinstance(picklable.error, KeyError)
     assert "in process_sub_task" in picklable.traceback
     assert str(unpicklable.error) == "Unpicklable: 1 and 2"
