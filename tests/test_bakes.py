@@ -200,10 +200,10 @@ def test_p4_the_readme_names_what_is_there_and_its_code_runs(project: Bake) -> N
     assert project.python("-c", code).stdout == "{'id': 1}\n{'id': 2}\n"
 
 
-@pytest.mark.parametrize("code", ["import os\n", "x = {  }\n", "def f(x):\n    return x\n"])
+@pytest.mark.parametrize("code", ["import os\n", "x = [ 1 ]\n", "def f(x):\n    return x\n"])
 def test_t6_its_pre_commit_refuses_what_is_not_clean(code: str, bake: Baker, tmp_path: Path) -> None:
     copy = bake().copy(tmp_path)
-    (copy.path / "src/my_pipeline/stages/model_inference.py").write_text(code)
+    (copy.path / "src/my_pipeline/new.py").write_text(code)
     for command in ("git init -q", "git add -A"):
         copy.run(*command.split())
     assert copy.run("pre-commit", "run", "--all-files", check=False).returncode == 1

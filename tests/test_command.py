@@ -13,6 +13,7 @@ import pytest
 
 from baking import Bake, Baker, environment
 
+pytestmark = pytest.mark.timeout(60)  # A command that waits for what never comes would wait on.
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and named pipes of POSIX")
 
 
