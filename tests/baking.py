@@ -16,6 +16,7 @@ def environment(**more: str) -> dict[str, str]:
     """Ours, with the tools beside this Python first, and no setting of Python's that a user would not have."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PYTEST", "COV"))}
+    kept["PRE_COMMIT_HOME"] = str(ROOT / "build" / "pre-commit")  # Nothing outside of the checkout.
     return kept | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONUTF8": "1", **more}
 
 
