@@ -25,6 +25,7 @@ def test_the_digits_own_tests_pass(digits: baking.Bake) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_digits_are_read_in_order_and_well(digits: baking.Bake) -> None:
     shown = digits.python("run_digits.py").stdout
     lines = [json.loads(line) for line in digits.text("outputs/predictions.jsonl").splitlines()]

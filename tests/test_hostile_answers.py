@@ -12,6 +12,8 @@ from markdown_it import MarkdownIt
 
 from baking import ROOT, Bake, environment
 
+pytestmark = pytest.mark.slow
+
 FREE_TEXT = ("project_name", "description", "author_name", "author_email", "stage_names", "sub_task_stage")
 HOSTILE = {
     "quotes": """it's "quoted" '''thrice''' \"\"\"and again\"\"\"""",
