@@ -122,7 +122,7 @@ def stop_before_the_start() -> None:
         manager = pipeline(Same)
         manager.stop(drain=drain)
         assert list(manager.run(itertools.count())) == []
-        settled(manager, "stopped")
+        settled(manager, "completed" if drain else "stopped")
 
 
 @fault

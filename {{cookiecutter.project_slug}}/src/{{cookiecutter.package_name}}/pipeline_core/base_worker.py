@@ -1,7 +1,7 @@
 """The base class of your stages."""
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -56,64 +56,59 @@ class BaseWorker(Generic[In, Out]):
         """Called once, in the worker's thread, after its last item, whatever happened: also when `setup` raised."""
 
     def _run(self) -> None:
-        """Take items and hand outcomes on. Ends by raising Closed."""
-        port, plan = self._stage.new_port(), self._stage.plan
-        if plan.batch_size is None:
-            self._run_items(port)
-        while True:
-            items = port.take_batch(plan.batch_size or 1, plan.batch_timeout)
-            for _ in self._work_through(items, port):
-                pass
-            del items
+        """The loop over the inbox. Ends by raising Closed."""
+        for _ in self._steps(self._stage.new_port()):
+            pass
 
-    def _run_items(self, port: Port) -> None:
-        take, give, attempt, process_item = port.take, port.give, self._stage.policy.attempt, self.process_item
+    def _steps(self, port: Port) -> Generator[None, None, None]:
+        """Take items and hand outcomes on; after each output, control is the caller's. Ends by raising Closed."""
+        if self._stage.batch_size is not None:
+            yield from self._batch_steps(port, self._stage.batch_size)
+        take, give, fates = port.take, port.give, port.fates
+        attempt, process_item = self._stage.policy.attempt, self.process_item
         item: Any = NOTHING
         try:
             while True:
                 item = take()
                 outcome = attempt(process_item, item, port)
                 if outcome is None or type(outcome) is Failure or type(outcome) is Expansion:
-                    for _ in self._hand_on(outcome, item, port):
-                        pass
+                    handing_on = self._hand_on(outcome, item, port)
+                    item = NOTHING  # It is counted there.
+                    yield from handing_on
+                    del handing_on
                 else:
                     give(outcome)
-                    port.processed += 1
+                    fates["processed"] += 1
                 item = outcome = NOTHING  # While we wait for the next, the last one can go.
-        finally:
-            port.aborted += item is not NOTHING
-
-    def _work_through(self, items: list[In], port: Port) -> Generator[None, None, None]:
-        """Do the items that are in hand, one after the other. After each output, control is the caller's."""
-        left, outcomes = len(items), self._outcomes(items, port)
-        try:
-            for item in items:
-                outcome = next(outcomes)
-                yield from self._hand_on(outcome, item, port)
-                left -= 1
                 yield
-                if port.failure is not None or self.stop_event.is_set():
-                    break
-                outcome = None
-                port.ticket += 1
         finally:
-            port.aborted += left
+            fates["aborted"] += item is not NOTHING
+
+    def _batch_steps(self, port: Port, size: int) -> Generator[None, None, None]:
+        while True:
+            items = port.take_batch(size, self._stage.batch_timeout)
+            left, outcomes = len(items), self._outcomes(items, port)
+            try:
+                for item, outcome in zip(items, outcomes, strict=True):
+                    left -= 1
+                    yield from self._hand_on(outcome, item, port)
+                    yield
+                    if self.stop_event.is_set():
+                        raise Closed
+                    port.ticket += 1
+            finally:
+                port.fates["aborted"] += left
+            del items, item, outcomes, outcome
 
     def _outcomes(self, items: list[In], port: Port) -> Iterator[Any]:
         """The outcome of each item. A batch that fails is tried again as batches of one."""
-        policy, phase = self._stage.policy, "process_item"
-        call: Callable[[In], Any] = self.process_item
-        if self._stage.plan.batch_size is not None:
-            call, phase = self._process_alone, "process_batch"
-            if len(items) > 1:
-                try:
-                    return iter(self._checked_batch(items))
-                except BaseException as error:
-                    self.logger.debug("%s; each is tried alone", policy.blame(error, phase, items, port.ticket))
-        return (policy.attempt(call, item, port, phase) for item in items)
-
-    def _process_alone(self, item: In) -> Out | None:
-        return self._checked_batch([item])[0]
+        policy, phase = self._stage.policy, "process_batch"
+        if len(items) > 1:
+            try:
+                return iter(self._checked_batch(items))
+            except BaseException as error:
+                self.logger.debug("%s; each is tried alone", policy.blame(error, phase, items, port.ticket))
+        return (policy.attempt(lambda one: self._checked_batch([one])[0], item, port, phase) for item in items)
 
     def _checked_batch(self, items: list[In]) -> list[Out | None]:
         outputs = list(self.process_batch(items))
@@ -123,29 +118,32 @@ class BaseWorker(Generic[In, Out]):
 
     def _hand_on(self, outcome: Any, item: In, port: Port) -> Generator[None, None, None]:
         """Hand on the outcome of the item in hand, and count it. Between outputs, control is the caller's."""
-        if type(outcome) is Expansion:
-            outcome = yield from self._emit(outcome, item, port)
-        if type(outcome) is Failure:
-            port.failed += 1
-            failure = self._stage.policy.judge(outcome.error)
-            if failure is not None:
-                return port.fail(failure)
-            with suppress(Closed):  # It has failed, whatever else is the matter.
+        fate = "aborted"
+        try:
+            if type(outcome) is Expansion:
+                outcome = yield from self._emit(outcome, item, port)
+            if type(outcome) is Failure:
+                fate = "failed"
+                failure = self._stage.policy.judge(outcome.error)
+                if failure is not None:
+                    self._stage.fail(failure)
+                    port.fail(failure)
+                    raise Closed
+                with suppress(Closed):  # It has failed, whatever else is the matter.
+                    port.finish()
+            elif outcome is None or outcome is NOTHING:
                 port.finish()
-        elif outcome is None:
-            port.finish()
-            port.filtered += 1
-        else:
-            if outcome is NOTHING:
-                port.finish()
+                fate = "filtered" if outcome is None else "processed"
             else:
                 port.give(outcome)
-            port.processed += 1
+                fate = "processed"
+        finally:
+            port.fates[fate] += 1
 
     def _emit(self, expansion: Expansion, item: In, port: Port) -> Generator[None, None, Any]:
         """Hand on what a generator gives. Returns the outcome that is left: NOTHING, None if it gave none, or a Failure."""
-        output, expansion.first = expansion.first, None
-        left = None
+        output, left = expansion.first, None
+        expansion.first = None
         try:
             while True:
                 if output is not None:

@@ -1,6 +1,7 @@
 """The channel that joins two stages: bounded, and closable from both of its ends."""
 
 from collections import deque
+from collections.abc import Generator
 from contextlib import suppress
 from queue import Empty
 from threading import TIMEOUT_MAX, Lock
@@ -44,12 +45,16 @@ class Channel(Generic[T]):
     raises its flag and looks for an item, a writer adds an item and looks for the flag. One of them must see the
     other. A writer that found the channel full is woken when half of it is empty, so that threads change
     places once for many items.
+
+    In the plain loop, where reader and writer are one thread, `steps` is what the writer does: a reader that finds
+    nothing lets it go on, step by step, instead of waiting.
     """
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self.failure: PipelineError | None = None
         self.closed = self.cancelled = False
+        self.steps: Generator[None, None, None] | None = None
         self.entered = self.taken = 0  # Items put, and items got.
         self.reader_waited = self.writer_waited = 0.0  # seconds
         self._items: deque[T] = deque()
@@ -84,11 +89,6 @@ class Channel(Generic[T]):
             self._room_ready.set()
         return item
 
-    def peek(self) -> None:
-        """Wait for an item, and leave it in. Raises as `get` does; for the reader."""
-        self._items.appendleft(self.get())
-        self.taken -= 1
-
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind what is in. Only the first call counts."""
         if not self.closed:
@@ -119,7 +119,9 @@ class Channel(Generic[T]):
                     return self._items.popleft()
                 if closed:
                     raise Closed
-                if not self._item_ready.wait(None if timeout is None else start + timeout - perf_counter()):
+                if self.steps is not None:
+                    next(self.steps, None)
+                elif not self._item_ready.wait(None if timeout is None else start + timeout - perf_counter()):
                     raise Empty
         finally:
             self._reader_waits = False

@@ -13,6 +13,6 @@ def check_seconds(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a number of seconds above 0, not {value!r}")
 
 
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")

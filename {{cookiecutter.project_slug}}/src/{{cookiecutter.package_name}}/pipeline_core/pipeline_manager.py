@@ -3,11 +3,9 @@
 import inspect
 import logging
 import re
-import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from threading import TIMEOUT_MAX, Event, Lock, Thread, get_ident
 from time import perf_counter
 from typing import Any, Literal
@@ -18,13 +16,12 @@ from .checks import check_choice, check_count, check_seconds
 from .errors import DeadLetter, PipelineError
 from .policy import DeadLetters, Policy
 from .report import PipelineReport
-from .source import Queue, Source
+from .source import Source, SourceLike
 from .stacks import stacks
-from .stage import Stage, StagePlan
+from .stage import Stage
 
 logger = logging.getLogger(__name__)
 
-SourceLike = Iterable[Any] | Callable[[Queue, Event], object]
 OnError = Literal["stop", "skip"]
 
 
@@ -58,27 +55,20 @@ class PipelineManager:
         check_seconds("stall_timeout", stall_timeout)
         if on_dead_letter is not None and not callable(on_dead_letter):
             raise TypeError(f"on_dead_letter must be callable, not {on_dead_letter!r}")
-        self.name = name
-        self.queue_size = queue_size
-        self.ordered = ordered
+        self.name, self.queue_size, self.ordered, self.stall_timeout = name, queue_size, ordered, stall_timeout
         self.on_error: OnError = on_error
-        self.stall_timeout = stall_timeout
-        self.stop_event = Event()
-        self._plans: list[StagePlan] = []
+        self.stop_event, self._finished = Event(), Event()
         self._stages: list[Stage] = []
-        self._source: Source | None = None
         self._results = Channel[Any](queue_size)
-        self._dead_letters = DeadLetters(max_failures, on_dead_letter, self._items_read)
-        self._lock = Lock()
-        self._stopping = False
-        self._serial = False
+        self._dead_letters = DeadLetters(max_failures, on_dead_letter, lambda: self._source.read)
+        self._source = Source(self._results, self._policy("source", on_error), name)
+        self._claiming = Lock()
         self._state = "new"
-        self._delivered = 0
-        self._undelivered = 0
+        self._stopping = False
+        self._delivered = self._undelivered = 0
         self._started: float | None = None
         self._ended: float | None = None
         self._error: PipelineError | None = None
-        self._finished = Event()
 
     def add_worker(
         self,
@@ -110,7 +100,7 @@ class PipelineManager:
         if getattr(worker_class, method) is getattr(BaseWorker, method):
             raise TypeError(f"worker_class {worker_class.__name__} must define {method}()")
         name = name if name is not None else _stage_name(worker_class)
-        if not name or name in ("source", *(plan.name for plan in self._plans)):
+        if not name or name in ("source", *self.stage_names):
             raise ValueError(f"name must not be empty, 'source' or the name of another stage: {name!r}")
         check_count("workers", workers)
         check_count("queue_size", queue_size, optional=True)
@@ -119,17 +109,16 @@ class PipelineManager:
         check_seconds("batch_timeout", batch_timeout)
         if batch_timeout is not None and batch_size is None:
             raise ValueError("batch_timeout needs a batch_size")
-        check_choice("on_error", on_error := self.on_error if on_error is None else on_error, ("stop", "skip"))
+        check_choice("on_error", on_error, ("stop", "skip", None))
         arguments = dict(worker_args or {})
         try:
             inspect.signature(worker_class).bind(**arguments)
         except TypeError as error:
             raise TypeError(f"worker_args do not fit {worker_class.__name__}(): {error}") from None
-        size = queue_size or self.queue_size
-        skip = on_error == "skip"
-        self._plans.append(
-            StagePlan(worker_class, name, workers, arguments, size, skip, retries, batch_size, batch_timeout)
-        )
+        inbox, self._results = self._results, Channel(self.queue_size)
+        inbox.capacity = queue_size or self.queue_size
+        kind = name, self.name, worker_class, arguments, workers, batch_size, batch_timeout, self.ordered
+        self._stages.append(Stage(*kind, inbox, self._results, self._policy(name, on_error or self.on_error, retries)))
         return self
 
     def run(self, source: SourceLike, *, serial: bool = False) -> Generator[Any, None, None]:
@@ -139,16 +128,16 @@ class PipelineManager:
         item that ended the run. `source` is an iterable, read in a thread of its own, or a function that is called
         there with a queue and the stop event: see `robust_put`. `serial=True` is the plain loop in this thread.
         """
-        self._claim(source, serial)
+        self._claim(source, serial=serial)
         return self._run()
 
     def start(self, source: SourceLike) -> None:
         """Run in the background, and drop the results. `wait_for_completion` tells how it went."""
-        self._claim(source)
+        self._claim(source, serial=False)
         try:
             self._launch()
         except BaseException:
-            self._finish(None, completed=False, interrupted=False)
+            self._finish()
             raise
         Thread(target=self._drop_results, name=f"{self.name}-results", daemon=True).start()
 
@@ -180,34 +169,30 @@ class PipelineManager:
         Items in the pipeline are dropped, and counted as aborted; calls in flight end by themselves. With `drain`, no
         more items are read, and those that are in are finished.
         """
-        if drain and self._source is not None:
+        if drain:
             self._source.drain()
             return
         if not self._stopping:  # A signal handler may call this in the middle of itself, and `set` takes a lock.
             self._stopping = True
             self.stop_event.set()
-        if self._source is not None:
-            self._source.outbox.cancel()
         for stage in self._stages:
             stage.cancel()
-        self._results.cancel()
 
     @property
     def stage_names(self) -> list[str]:
-        return [plan.name for plan in self._plans]
+        return [stage.name for stage in self._stages]
 
     @property
     def report(self) -> PipelineReport:
         """The numbers of the run: as of now while it runs, final afterwards."""
         seconds = 0.0 if self._started is None else (self._ended or perf_counter()) - self._started
-        source = self._source
         return PipelineReport(
             name=self.name,
             state=self._state,
             seconds=seconds,
-            read=source.read if source else 0,
-            source_failed=source.failed if source else 0,
-            source_aborted=source.aborted if source else 0,
+            read=self._source.read,
+            source_failed=self._source.failed,
+            source_aborted=self._source.aborted,
             stages=tuple(stage.report() for stage in self._stages),
             delivered=self._delivered,
             undelivered=self._undelivered,
@@ -216,65 +201,46 @@ class PipelineManager:
             error=self._error,
         )
 
-    def _claim(self, source: SourceLike, serial: bool = False) -> None:
-        """Make the channels and the stages; no thread runs yet."""
-        if not (isinstance(source, Iterable) or callable(source)):
-            raise TypeError(f"source must be an iterable or a function (queue, stop_event), not {source!r}")
-        if not self._plans:
+    def _policy(self, stage: str, on_error: OnError, retries: int = 0) -> Policy:
+        return Policy(stage, self.stop_event, self._dead_letters if on_error == "skip" else None, retries)
+
+    def _claim(self, source: SourceLike, *, serial: bool) -> None:
+        """Take the only run. No thread runs yet."""
+        if not self._stages:
             raise RuntimeError("the pipeline has no stage: call add_worker() first")
-        with self._lock:
+        with self._claiming:
             if self._state != "new":
                 raise RuntimeError("a PipelineManager runs once: build another for another run")
+            self._source.open(source, serial=serial)
             self._state = "running"
-        self._serial = serial
-        if serial:  # What lies in a channel is then no more than one step or one batch gives.
-            plans = [replace(plan, workers=1, queue_size=sys.maxsize) for plan in self._plans]
-            self._results.capacity = sys.maxsize
-        else:
-            plans = self._plans
-        channels = [Channel[Any](plan.queue_size) for plan in plans] + [self._results]
-        policy = self._policy("source", self.on_error == "skip")
         try:
-            for plan, inbox, outbox in zip(plans, channels, channels[1:], strict=False):
-                stage_policy = self._policy(plan.name, plan.skip, plan.retries)
-                self._stages.append(Stage(plan, inbox, outbox, stage_policy, ordered=self.ordered, prefix=self.name))
+            for stage in self._stages:
+                stage.open(serial=serial)
         except PipelineError as error:
             self._state, self._error = "failed", error
             raise
-        self._source = Source(source, channels[0], policy, f"{self.name}-source")
 
     def _launch(self) -> None:
         self._started = perf_counter()
-        if self.stop_event.is_set():
-            self.stop()
-        if self._serial:
-            return
-        for stage in self._stages:
-            stage.start()
-        self._source_of_run.thread.start()
+        if self._results.steps is None:
+            for stage in self._stages:
+                stage.start()
+        self._source.start()
         if self.stall_timeout is not None:
             Thread(target=self._watch, args=(self.stall_timeout,), name=f"{self.name}-watch", daemon=True).start()
 
-    def _policy(self, stage: str, skip: bool, retries: int = 0) -> Policy:
-        return Policy(stage, self.stop_event, self._dead_letters if skip else None, retries)
-
     def _run(self) -> Generator[Any, None, None]:
         """The edge: from here results go to the consumer, and the error that ended the run."""
-        failure: PipelineError | None = None
         completed = interrupted = collected = False
         consumer = get_ident()
-        steps = self._plain_loop() if self._serial else None
         try:
             if self._started is None:
                 self._launch()
             while True:
-                while steps is not None and not (len(self._results) or self._results.closed):
-                    next(steps, None)
                 yield self._results.get()
                 self._delivered += 1
         except Closed:
             completed = not self.stop_event.is_set()
-            failure = self._results.failure
         except GeneratorExit:
             self._delivered += 1
             collected = get_ident() != consumer
@@ -283,46 +249,33 @@ class PipelineManager:
             interrupted = True
             raise
         finally:
-            if steps is not None:
-                steps.close()
             if collected:  # Garbage collection may strike in a thread, or under a lock, that we would wait for.
-                Thread(target=self._finish, args=(None, False, False), name=f"{self.name}-finish", daemon=True).start()
+                Thread(target=self._finish, name=f"{self.name}-finish", daemon=True).start()
             else:
-                failure = self._finish(failure, completed, interrupted)
-        try:
-            if failure is not None:
-                raise failure
-        finally:
-            failure = None  # The error knows this frame: no cycle.
-
-    def _plain_loop(self) -> Generator[None, None, None]:
-        """Every stage in this thread, one item after the other: for a debugger, and as the model."""
-        steps = self._source_of_run.steps()
-        for stage in self._stages:
-            steps = stage.serially(steps)
-        return steps
+                self._finish(completed, interrupted)
+        if self._error is not None:
+            raise self._error
 
     def _drop_results(self) -> None:
         with suppress(PipelineError):  # `wait_for_completion` raises it.
             deque(self._run(), maxlen=0)
 
-    def _finish(self, failure: PipelineError | None, completed: bool, interrupted: bool) -> PipelineError | None:
-        """Wait for every thread, close the accounts, and return the failure to raise."""
-        source = self._source_of_run
+    def _finish(self, completed: bool = False, interrupted: bool = False) -> None:
+        """Wait for every thread, close the accounts, and know what failed."""
         self.stop()
-        for stage in self._stages:
+        for stage in reversed(self._stages):
             stage.join()
-        source.join()
+        self._source.join()
         for stage in self._stages:
             stage.settle()
         self._undelivered = self._results.clear()
         if interrupted:  # Ctrl-C may strike between any two counts.
-            if self._serial:
-                given = source.read - source.failed - source.aborted
+            if self._results.steps is not None:
+                given = self._source.read - self._source.failed - self._source.aborted
                 for stage in self._stages:
                     given = stage.close_accounts(given)
             self._undelivered = self._results.entered - self._delivered
-        failures = [failure, *(stage.failure for stage in self._stages), source.failure]
+        failures = [self._results.failure, *(stage.failure for stage in self._stages), self._source.failure]
         failure = next((found for found in failures if found is not None), None)
         if completed and failure is None and self._dead_letters.too_many():
             first = self._dead_letters.kept[0]
@@ -338,7 +291,6 @@ class PipelineManager:
                 logger.error("%s: %s", self.name, failure)
             for imbalance in self.report.imbalances():
                 logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
-        return failure
 
     def _watch(self, seconds: float) -> None:
         """Log all stacks whenever nothing has moved for `seconds`."""
@@ -350,17 +302,9 @@ class PipelineManager:
                 logger.warning("%s: nothing has moved for %s seconds:\n%s", self.name, seconds, found)
             before = now
 
-    def _items_read(self) -> int:
-        return 0 if self._source is None else self._source.read
-
     def _moved(self) -> tuple[object, ...]:
         report = self.report
         return report.read, report.delivered, *((s.received, s.emitted, s.retried) for s in report.stages)
-
-    @property
-    def _source_of_run(self) -> Source:
-        assert self._source is not None
-        return self._source
 
 
 def _stage_name(worker_class: type) -> str:

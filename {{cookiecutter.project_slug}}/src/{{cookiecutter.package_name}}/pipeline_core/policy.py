@@ -67,7 +67,7 @@ class Policy:
                     return Failure(self.blame(error, phase, item, port.ticket, attempt))
             if self.stop_event.wait(self.delay(attempt)):
                 raise Closed
-            port.retried += 1
+            port.fates["retried"] += 1
             attempt += 1
 
     def judge(self, failure: PipelineError) -> PipelineError | None:

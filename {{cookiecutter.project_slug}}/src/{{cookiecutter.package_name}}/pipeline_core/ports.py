@@ -13,12 +13,8 @@ from typing import Any, Final
 from .channel import Channel, Closed
 from .errors import Failure, PipelineError
 
-
-class Nothing:
-    """Stands where an output would: there is none, but the item is over."""
-
-
-NOTHING: Final = Nothing()
+FATES = ("processed", "filtered", "failed", "aborted", "retried")
+NOTHING: Final = object()  # Stands where an output would: there is none, but the item is over.
 
 
 class Outlet:
@@ -31,12 +27,12 @@ class Outlet:
 
     def __init__(self, outbox: Channel[Any], window: int, *, ordered: bool) -> None:
         self.waited = 0.0  # seconds, of all who waited here
-        self._outbox = outbox
+        self.outbox = outbox
         self._window = window
         self._ordered = ordered
         self._head = 0  # The ticket whose entries go out now. Without an order, all entries stand under it.
         self._early: defaultdict[int, deque[tuple[int, Any, bool]]] = defaultdict(deque)
-        self._held = self._waiting = 0
+        self._held = 0
         self._releasing = self._closed = False
         self._changed = Condition()  # Guards it all. Reentrant: a garbage collection in here may call `close`.
 
@@ -49,10 +45,7 @@ class Outlet:
             place = ticket if self._ordered else self._head
             if self._must_wait(place):
                 start = perf_counter()
-                self._waiting += 1
-                while self._must_wait(place):
-                    self._changed.wait()
-                self._waiting -= 1
+                self._changed.wait_for(lambda: not self._must_wait(place))
                 self.waited += perf_counter() - start
             if self._closed:
                 raise Closed
@@ -88,10 +81,10 @@ class Outlet:
             _, output, last = early[0]  # Others only append.
             try:
                 if type(output) is Failure:
-                    self._outbox.close(output.error)
+                    self.outbox.close(output.error)
                     raise Closed
                 if output is not NOTHING:
-                    self._outbox.put(output)
+                    self.outbox.put(output)
             except Closed:
                 return self.close()
             with self._changed:
@@ -100,8 +93,7 @@ class Outlet:
                 if last and self._ordered:
                     del self._early[self._head]
                     self._head += 1
-                if self._waiting:
-                    self._changed.notify_all()
+                self._changed.notify_all()
                 early = self._early[self._head]
                 if not early or self._closed:
                     self._releasing = False
@@ -112,19 +104,16 @@ class Port:
     """One thread's side of a stage.
 
     `take` brings the next item in hand. `give` hands its only output on; or `emit` does each of several, and `finish`
-    says that it is over. All raise Closed: when the stream has ended, or nobody wants more. `fail` ends the stream at the
-    item in hand; what was taken before it still goes out. One thread writes the counters, any may read them.
+    says that it is over. All raise Closed: when the stream has ended, or nobody wants more. One thread writes the
+    counts, any may read them.
     """
 
     ticket = -1  # Which of the stage's items is in hand, in the order of the input, from 0.
 
     def __init__(self, inbox: Channel[Any], taking: Lock, outlet: Outlet) -> None:
-        self.inbox = inbox
-        self.failure: PipelineError | None = None
-        self.processed = self.filtered = self.failed = self.aborted = self.retried = 0
+        self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
         self.waited = 0.0  # seconds, for its turn to take
-        self._taking = taking
-        self._outlet = outlet
+        self._inbox, self._taking, self._outlet = inbox, taking, outlet
 
     def take(self) -> Any:
         return self.take_batch(1)[0]
@@ -137,14 +126,14 @@ class Port:
         start = perf_counter()
         with self._taking:
             self.waited += perf_counter() - start
-            items = [self.inbox.get()]
-            self.ticket = self.inbox.taken - 1
+            items = [self._inbox.get()]
+            self.ticket = self._inbox.taken - 1
             deadline = None if timeout is None else perf_counter() + timeout
             with suppress(Closed, Empty):
                 while len(items) < size:
-                    items.append(self.inbox.get(None if deadline is None else deadline - perf_counter()))
-            if self.inbox.cancelled:
-                self.aborted += len(items)
+                    items.append(self._inbox.get(None if deadline is None else deadline - perf_counter()))
+            if self._inbox.cancelled:
+                self.fates["aborted"] += len(items)
                 raise Closed
         return items
 
@@ -158,8 +147,7 @@ class Port:
         self._outlet.put(self.ticket, NOTHING, last=True)
 
     def fail(self, failure: PipelineError) -> None:
-        self.failure = failure
-        self.inbox.cancel()
+        """End the stream here; what comes before the item in hand still goes out."""
         with suppress(Closed):
             self._outlet.put(self.ticket, Failure(failure), last=True)
 
@@ -167,14 +155,14 @@ class Port:
 class LonePort(Port):
     """The port of a stage's only thread: order keeps itself, and nothing stands between it and the channels."""
 
-    def __init__(self, inbox: Channel[Any], taking: Lock, outlet: Outlet, outbox: Channel[Any]) -> None:
+    def __init__(self, inbox: Channel[Any], taking: Lock, outlet: Outlet) -> None:
         super().__init__(inbox, taking, outlet)
         self.take = inbox.get  # type: ignore[method-assign]
-        self.give = self.emit = outbox.put  # type: ignore[assignment, method-assign]
+        self.give = self.emit = outlet.outbox.put  # type: ignore[assignment, method-assign]
 
     def finish(self) -> None:
         pass
 
     @property
     def ticket(self) -> int:  # type: ignore[override]
-        return self.inbox.taken - 1
+        return self._inbox.taken - 1

@@ -4,8 +4,6 @@ from dataclasses import dataclass
 
 from .errors import DeadLetter, PipelineError
 
-FATES = ("processed", "filtered", "failed", "aborted", "retried")
-
 
 @dataclass(frozen=True)
 class StageReport:
@@ -13,8 +11,8 @@ class StageReport:
 
     `received`  items taken in; `processed` of them gave output, `filtered` gave none, `failed` raised (in the last of
                 their attempts), and `aborted` were in when the run ended
-    `retried`   attempts beyond the first
     `emitted`   outputs; more than `processed` where a stage yields several for an item
+    `retried`   attempts beyond the first
     `busy`, `waiting_for_input`, `waiting_for_output`
                 shares of its workers' time, from 0 to 1. Busy near 1: this stage limits the pipeline. Waiting for
                 output: a later one does. Waiting for input: an earlier one, or the source
@@ -23,12 +21,12 @@ class StageReport:
     name: str
     workers: int
     received: int
+    emitted: int
     processed: int
     filtered: int
     failed: int
     aborted: int
     retried: int
-    emitted: int
     busy: float
     waiting_for_input: float
     waiting_for_output: float

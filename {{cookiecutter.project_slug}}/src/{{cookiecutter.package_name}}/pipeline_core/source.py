@@ -1,11 +1,10 @@
 """Where the items come from: an iterable, or a function that puts them into a queue."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Full
 from threading import Event, Lock, Thread
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 from .channel import Channel, Closed
 from .errors import PipelineError
@@ -36,6 +35,9 @@ class Queue(Protocol):
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None: ...
 
 
+SourceLike = Iterable[Any] | Callable[[Queue, Event], object]
+
+
 def robust_put(queue: Queue, item: Any, stop_event: Event, timeout: float = 0.1) -> bool:
     """Put an item, waiting for room. False: the pipeline has stopped, and the item is still yours.
 
@@ -44,7 +46,7 @@ def robust_put(queue: Queue, item: Any, stop_event: Event, timeout: float = 0.1)
     """
     while not stop_event.is_set():
         try:
-            queue.put(item, timeout=None if isinstance(queue, SourceQueue) else timeout)
+            queue.put(item, timeout=timeout)
             return True
         except Full:
             pass
@@ -53,38 +55,44 @@ def robust_put(queue: Queue, item: Any, stop_event: Event, timeout: float = 0.1)
     return False
 
 
-class SourceQueue:
-    """The queue that a source function feeds, from any number of threads of its own."""
+class Source:
+    """Reads the items, in a thread of its own or step by step, and feeds the first stage.
 
-    def __init__(self, source: "Source") -> None:
-        self._source = source
-        self._lock = Lock()
-        self._ended = False
+    A source function gets it as its queue, and may `put` from any number of threads.
+    """
+
+    def __init__(self, outbox: Channel[Any], policy: Policy, pipeline: str) -> None:
+        self.read = self.failed = self.aborted = 0
+        self.failure: PipelineError | None = None
+        self.outbox = outbox
+        self.thread = Thread(target=self._run, name=f"{pipeline}-source", daemon=True)
+        self._policy = policy
+        self._putting = Lock()
+        self._reading = True  # In code that is not ours, which may block for ever.
+        self._drained = self._ended = False
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
         """Add an item, waiting for room; or SENTINEL, to end. Raises Closed when the pipeline has stopped."""
-        with self._lock:
+        with self._putting:
             if self._ended:
                 raise ValueError("put() after SENTINEL")
             if item is SENTINEL:
                 self._ended = True
-                self._source.outbox.close()
+                self.outbox.close()
             else:
-                self._source.hand_on(item)
+                self._hand_on(item)
 
+    def open(self, source: SourceLike, *, serial: bool) -> None:
+        """Know the source. In the plain loop an iterable is read there; a function has its thread all the same."""
+        if not (isinstance(source, Iterable) or callable(source)):
+            raise TypeError(f"source must be an iterable or a function (queue, stop_event), not {source!r}")
+        self._steps = self._read(source)
+        if serial and isinstance(source, Iterable):
+            self.outbox.steps = self._steps
 
-class Source:
-    """Reads the items in a thread of its own and feeds the first stage."""
-
-    def __init__(self, source: Any, outbox: Channel[Any], policy: Policy, name: str) -> None:
-        self.outbox = outbox
-        self.read = self.failed = self.aborted = 0
-        self.failure: PipelineError | None = None
-        self.thread = Thread(target=self._feed, name=name, daemon=True)
-        self._source: Iterable[Any] | Callable[[Queue, Event], object] | None = source
-        self._policy = policy
-        self._reading = True  # In code that is not ours, which may block for ever.
-        self._drained = False
+    def start(self) -> None:
+        if self.outbox.steps is None:
+            self.thread.start()
 
     def drain(self) -> None:
         """Read no more. An item that is read but not yet in still goes in."""
@@ -97,82 +105,58 @@ class Source:
 
         It says that it reads *before* it looks whether it should: seen not reading after the stop, it never will again.
         """
+        if self.outbox.steps is not None:
+            self.outbox.steps.close()
         if self.thread.ident is not None:  # It was started.
             self.thread.join(GRACE if self._reading else None)
 
-    def hand_on(self, item: Any) -> None:
-        """Feed one item. Raises Closed when nobody wants more."""
+    def _run(self) -> None:
+        for _ in self._steps:
+            pass
+
+    def _read(self, source: SourceLike) -> Generator[None, None, None]:
+        """Feed item by item; after each, control is the caller's. A function feeds all in one step."""
+        try:
+            if isinstance(source, Iterable):
+                yield from self._feed(iter(source))
+            else:
+                source(self, self._policy.stop_event)
+        except Closed:
+            pass
+        except BaseException as error:
+            if not (isinstance(error, GeneratorExit) and self.outbox.cancelled):  # So the plain loop ends this.
+                self.failure = self._policy.blame(error, "read")
+        finally:
+            self._reading = False
+            self.outbox.close(self.failure)
+
+    def _feed(self, iterator: Iterator[Any]) -> Generator[None, None, None]:
+        try:
+            while not (self._drained or self.outbox.closed):
+                item = next(iterator, SENTINEL)
+                if item is SENTINEL:
+                    break
+                self._reading = False
+                self._hand_on(item)
+                item = None  # While the source blocks, the last item can go.
+                yield
+                self._reading = True
+        finally:
+            self._reading = False
+            if isinstance(iterator, Generator):
+                iterator.close()
+
+    def _hand_on(self, item: Any) -> None:
         self.read += 1
         if type(item) is FailedItem:
             self.failed += 1
-            self._end(self._policy.judge(self._policy.blame(item.error, "read", item.item, self.read - 1)))
-            return
+            self.failure = self._policy.judge(self._policy.blame(item.error, "read", item.item, self.read - 1))
+            if self.failure is None:
+                return
+            self.outbox.close(self.failure)
+            raise Closed
         try:
             self.outbox.put(item)
         except Closed:
             self.aborted += 1
             raise
-
-    def steps(self) -> Generator[None, None, None]:
-        """Feed item by item, for the plain loop; after each, control is the caller's, and an item may lie there."""
-        if isinstance(self._source, Iterable):
-            yield from self._feed_each()
-        else:  # A function still has a thread of its own.
-            self.thread.start()
-            with suppress(Closed):
-                while True:
-                    self.outbox.peek()
-                    yield
-
-    def _feed(self) -> None:
-        if isinstance(self._source, Iterable):
-            for _ in self._feed_each():
-                pass
-            return
-        with self._supervised():
-            source, self._source = self._source, None
-            if source is not None:
-                source(SourceQueue(self), self._policy.stop_event)
-
-    def _feed_each(self) -> Generator[None, None, None]:
-        with self._supervised():
-            iterator = iter(cast(Iterable[Any], self._source))
-            self._source = None
-            try:
-                while True:
-                    self._reading = True
-                    if self._drained or self.outbox.closed:
-                        break
-                    try:
-                        item = next(iterator)
-                    except StopIteration:
-                        break
-                    self._reading = False
-                    self.hand_on(item)
-                    item = None  # While the source blocks, the last item can go.
-                    try:
-                        yield
-                    except GeneratorExit:
-                        break
-            finally:
-                self._reading = False
-                if isinstance(iterator, Generator):
-                    iterator.close()
-
-    @contextmanager
-    def _supervised(self) -> Iterator[None]:
-        try:
-            yield
-        except Closed:
-            pass
-        except BaseException as error:
-            with suppress(Closed):
-                self._end(self._policy.blame(error, "read"))
-        self._reading = False
-        self.outbox.close()
-
-    def _end(self, failure: PipelineError | None) -> None:
-        if failure is not None:
-            self.failure = failure
-            self.outbox.close(failure)
-            raise Closed

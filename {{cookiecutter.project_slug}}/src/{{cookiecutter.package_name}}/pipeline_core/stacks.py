@@ -25,7 +25,7 @@ def stacks(stages: list[Stage], *, only_busy: bool) -> str:
             yours = list(dropwhile(_in_core, core))
             if not only_busy or (yours and not _only_waits(core[-len(yours) - 1][0], yours[0][0])):
                 stack = traceback.StackSummary.extract(iter(yours or core), lookup_lines=True)
-                found.append(f"stage '{stage.plan.name}' ({thread.name}):\n{''.join(stack.format())}")
+                found.append(f"stage '{stage.name}' ({thread.name}):\n{''.join(stack.format())}")
     return "".join(found) or "no stage: the source, or the consumer\n"
 
 

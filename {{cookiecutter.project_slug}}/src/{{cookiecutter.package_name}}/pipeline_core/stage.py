@@ -1,6 +1,8 @@
 """One stage while it runs: its workers, each with a thread, between two channels."""
 
-from collections.abc import Callable, Generator
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock, Thread
@@ -11,47 +13,45 @@ from .base_worker import BaseWorker
 from .channel import Channel, Closed
 from .errors import PipelineError
 from .policy import Policy
-from .ports import LonePort, Outlet, Port
-from .report import FATES, StageReport
+from .ports import FATES, LonePort, Outlet, Port
+from .report import StageReport
 
 
-@dataclass(frozen=True)
-class StagePlan:
-    """What `add_worker` was told."""
-
-    worker_class: type[BaseWorker[Any, Any]]
-    name: str
-    workers: int
-    worker_args: dict[str, Any]
-    queue_size: int
-    skip: bool
-    retries: int
-    batch_size: int | None
-    batch_timeout: float | None
-
-
+@dataclass(eq=False)
 class Stage:
     """The workers of one stage, the channel that feeds them and the channel that they feed."""
 
-    def __init__(
-        self, plan: StagePlan, inbox: Channel[Any], outbox: Channel[Any], policy: Policy, *, ordered: bool, prefix: str
-    ) -> None:
-        self.plan, self.policy = plan, policy
-        self.inbox, self.outbox = inbox, outbox
-        self.ports: list[Port] = []
+    name: str
+    pipeline: str
+    worker_class: type[BaseWorker[Any, Any]]
+    worker_args: dict[str, Any]
+    size: int  # How many workers.
+    batch_size: int | None
+    batch_timeout: float | None
+    ordered: bool
+    inbox: Channel[Any]
+    outbox: Channel[Any]
+    policy: Policy
+
+    def __post_init__(self) -> None:
+        self.workers: list[BaseWorker[Any, Any]] = []
         self.threads: list[Thread] = []
-        self.workers = [self._make_worker() for _ in range(plan.workers)]
-        has_window = self.workers[0]._has_window
-        self._alone = plan.workers == 1 and not has_window and plan.batch_size is None
-        self._taking = Lock()
-        self._outlet = Outlet(outbox, plan.queue_size if ordered and not has_window else 0, ordered=ordered)
-        self._prefix = f"{prefix}-{plan.name}"
-        self._failures: list[PipelineError] = []
-        self._late_failures: list[PipelineError] = []
-        self._leaving = Lock()
-        self._present = plan.workers
-        self._started = 0.0
-        self._ended: float | None = None
+        self.ports: list[Port] = []
+        self.failure: PipelineError | None = None  # What failed here first.
+        self._late_failure: PipelineError | None = None
+        self._has_window = self.worker_class._has_window
+        window = self.inbox.capacity if self.ordered and not self._has_window else 0
+        self._outlet = Outlet(self.outbox, window, ordered=self.ordered)
+        self._taking, self._leaving = Lock(), Lock()
+        self._started = self._ended = 0.0
+
+    def open(self, *, serial: bool) -> None:
+        """Make the workers. No thread runs yet, and in the plain loop none will."""
+        if serial:  # What lies in a channel is then no more than one step gives.
+            self.size, self.inbox.capacity, self._has_window = 1, sys.maxsize, False
+            self.outbox.steps = self._steps()
+        self.workers = [self._make_worker() for _ in range(self.size)]
+        self._present = self.size
 
     def start(self) -> None:
         self._started = perf_counter()
@@ -60,37 +60,21 @@ class Stage:
 
     def spawn(self, run: Callable[[], None], suffix: str) -> Thread:
         """Start a thread of this stage. When it leaves, for whatever reason, the stage takes no more items in."""
-        thread = Thread(target=self._supervise, args=(run,), name=f"{self._prefix}-{suffix}", daemon=True)
+        run = self._supervised()(run)
+        thread = Thread(target=run, name=f"{self.pipeline}-{self.name}-{suffix}", daemon=True)
         thread.start()
         self.threads.append(thread)
         return thread
 
     def new_port(self) -> Port:
-        shared = (self.inbox, self._taking, self._outlet)
-        port = LonePort(*shared, self.outbox) if self._alone else Port(*shared)
-        self.ports.append(port)
-        return port
+        alone = self.size == 1 and self.batch_size is None and not self._has_window
+        self.ports.append((LonePort if alone else Port)(self.inbox, self._taking, self._outlet))
+        return self.ports[-1]
 
-    def serially(self, upstream: Generator[None, None, None]) -> Generator[None, None, None]:
-        """The stage's part of the plain loop, in the caller's thread: after each step an output may lie in the outbox."""
-        self._started, self._alone = perf_counter(), False
-        (worker,) = self.workers
-        port, size = self.new_port(), self.plan.batch_size or 1
-        more = self._call(worker, "setup")
-        try:
-            while more and port.failure is None:
-                more = next(upstream, self) is not self
-                if len(self.inbox) >= (size if more else 1):
-                    yield from worker._work_through(port.take_batch(min(size, len(self.inbox))), port)
-        except Closed:
-            pass
-        finally:
-            upstream.close()
-            self._leave(worker)
-
-    def join(self) -> None:
-        for thread in self.threads:  # It grows while a pool starts.
-            thread.join()
+    def fail(self, failure: PipelineError) -> None:
+        """The run ends here. What was taken in before still goes out, if it can."""
+        self.failure = self.failure or failure
+        self.inbox.cancel()
 
     def cancel(self) -> None:
         """Let go of everything but the calls in flight."""
@@ -98,87 +82,91 @@ class Stage:
         self.outbox.cancel()
         self._outlet.close()
 
-    @property
-    def failure(self) -> PipelineError | None:
-        """What failed in this stage first."""
-        return next((port.failure for port in self.ports if port.failure), next(iter(self._failures), None))
+    def join(self) -> None:
+        if self.outbox.steps is not None:
+            self.outbox.steps.close()
+        for thread in self.threads:  # It grows while a pool starts.
+            thread.join()
 
     def settle(self) -> None:
         """After the last thread has left: count what nobody took, and what never went out."""
-        port = self.ports[0] if self.ports else self.new_port()
+        fates = (self.ports[0] if self.ports else self.new_port()).fates
         left, dropped = self.inbox.clear(), self._outlet.dropped()
         self.inbox.taken += left
-        port.aborted += left + dropped
-        port.processed -= dropped
+        fates["aborted"] += left + dropped
+        fates["processed"] -= dropped
+
+    def close_accounts(self, given: int) -> int:
+        """After Ctrl-C in the plain loop, which may strike between any two counts: what is nowhere was aborted."""
+        self.inbox.taken = given
+        fates = self.ports[0].fates
+        fates["aborted"] += given + fates["retried"] - sum(fates.values())
+        return self.outbox.entered
 
     def report(self) -> StageReport:
         seconds = max((self._ended or perf_counter()) - self._started, 1e-9) * (len(self.ports) or 1)
         to_take = min(1.0, (self.inbox.reader_waited + sum(port.waited for port in self.ports)) / seconds)
         to_give = min(1.0, (self.outbox.writer_waited + self._outlet.waited) / seconds)
-        fates: dict[str, Any] = {fate: sum(getattr(port, fate) for port in self.ports) for fate in FATES}
+        busy = max(0.0, 1 - to_take - to_give)
+        fates = {fate: sum(port.fates[fate] for port in self.ports) for fate in FATES}
+        flow = self.inbox.taken, self.outbox.entered
         return StageReport(
-            name=self.plan.name,
-            workers=self.plan.workers,
-            received=self.inbox.taken,
-            emitted=self.outbox.entered,
-            busy=max(0.0, 1 - to_take - to_give),
-            waiting_for_input=to_take,
-            waiting_for_output=to_give,
-            **fates,
+            self.name, self.size, *flow, **fates, busy=busy, waiting_for_input=to_take, waiting_for_output=to_give
         )
-
-    def close_accounts(self, given: int) -> int:
-        """After Ctrl-C in the plain loop, which may strike between any two counts: what is nowhere was aborted."""
-        self.inbox.taken = given
-        report = self.report()
-        self.ports[0].aborted += given - report.processed - report.filtered - report.failed - report.aborted
-        return self.outbox.entered
 
     def _make_worker(self) -> BaseWorker[Any, Any]:
         try:
-            worker = self.plan.worker_class(**self.plan.worker_args)
+            worker = self.worker_class(**self.worker_args)
         except BaseException as error:
             raise self.policy.blame(error, "__init__") from error
-        worker._attach(self.plan.name, self.policy.stop_event)
+        worker._attach(self.name, self.policy.stop_event)
         worker._stage = self
         return worker
 
     def _work(self, worker: BaseWorker[Any, Any]) -> None:
-        try:
-            if self._call(worker, "setup"):
-                self._supervise(worker._run)
-        finally:
-            self._leave(worker)
+        """What a worker's thread does."""
+        with self._attended(worker), self._supervised():
+            worker._run()
 
-    def _supervise(self, run: Callable[[], None]) -> None:
+    def _steps(self) -> Generator[None, None, None]:
+        """The same for the plain loop."""
+        self._started = perf_counter()
+        with self._attended(self.workers[0]), self._supervised():
+            yield from self.workers[0]._steps(self.new_port())
+
+    @contextmanager
+    def _attended(self, worker: BaseWorker[Any, Any]) -> Iterator[None]:
+        """`setup` before and `teardown` after. The last to leave ends the stream: with the failure, if there was one."""
         try:
-            run()
-        except Closed:
+            try:
+                worker.setup()
+            except BaseException as error:
+                self.fail(self.policy.blame(error, "setup"))
+                raise Closed from None
+            yield
+        finally:
+            try:
+                worker.teardown()
+            except BaseException as error:
+                self._late_failure = self.policy.blame(error, "teardown")
+            with self._leaving:
+                self._present -= 1
+                if (
+                    not self._present
+                ):  # What failed here came before what ended the inbox, and teardown after all items.
+                    self.inbox.cancel()
+                    self.failure = self.failure or self.inbox.failure or self._late_failure
+                    self.outbox.close(self.failure)
+                    self._ended = perf_counter()
+
+    @contextmanager
+    def _supervised(self) -> Iterator[None]:
+        try:
+            yield
+        except (Closed, GeneratorExit):
             pass
         except BaseException as error:  # Nothing of yours: the core's own. The item in hand will never come out.
-            self._failures.append(self.policy.blame(error, "the core"))
+            self.fail(self.policy.blame(error, "the core"))
             self._outlet.close()
         finally:
             self.inbox.cancel()
-
-    def _leave(self, worker: BaseWorker[Any, Any]) -> None:
-        """The last to leave ends the stream: with the failure, if there was one."""
-        self._call(worker, "teardown")
-        with self._leaving:
-            self._present -= 1
-            if self._present:
-                return
-        self.inbox.cancel()  # What failed here came before what ended the inbox, and teardown comes after all items.
-        self.outbox.close(self.failure or self.inbox.failure or next(iter(self._late_failures), None))
-        self._ended = perf_counter()
-
-    def _call(self, worker: BaseWorker[Any, Any], phase: str) -> bool:
-        """Its `setup` or `teardown`. False if that raised."""
-        try:
-            getattr(worker, phase)()
-        except BaseException as error:
-            failures = self._failures if phase == "setup" else self._late_failures
-            failures.append(self.policy.blame(error, phase))
-            self.inbox.cancel()
-            return False
-        return True

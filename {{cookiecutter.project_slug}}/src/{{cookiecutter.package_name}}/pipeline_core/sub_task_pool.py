@@ -138,13 +138,12 @@ class _Pool:
         call: Callable[[Any], Any] = child.call if child is not None else self._worker.process_sub_task
         while (sub_task := self._sub_tasks.get()) is not None:
             job, position, sub = sub_task
-            if self._worker.stop_event.is_set():
-                job.done.put((position, None, Closed()))
-            elif not job.over:
-                try:
-                    job.done.put((position, call(sub), None))
-                except BaseException as error:
-                    job.done.put((position, None, error))
+            try:
+                if job.over or self._worker.stop_event.is_set():
+                    raise Closed
+                job.done.put((position, call(sub), None))
+            except BaseException as error:
+                job.done.put((position, None, error))
             del sub_task, job, sub
         if child is not None:
             child.end()
@@ -159,7 +158,7 @@ class _Child:
     _lock = Lock()  # The start and the end of processes are not made for threads.
 
     def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any]) -> None:
-        self._arguments = (type(worker), worker._stage.plan.worker_args, worker.name)
+        self._arguments = (type(worker), worker._stage.worker_args, worker.name)
         self._process: Any = None
         self._connection: Any = None
 
