@@ -241,7 +241,8 @@ def test_r6_no_item_is_kept_alive_after_its_delivery(
             alive.add(item)
             yield item
             del item
-        gate.wait()
+        while not gate.wait(0.01):  # Without a GIL, what a thread made is freed when that thread runs.
+            pass
 
     manager = PipelineManager().add_worker(PassItem, workers=workers).add_worker(PassItem, name="again")
     if dropped:

@@ -6,7 +6,8 @@ import re
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
-from threading import TIMEOUT_MAX, Event, Lock, Thread, get_ident
+from functools import partial
+from threading import TIMEOUT_MAX, Event, Lock, Thread, current_thread
 from time import perf_counter
 from typing import Any, Literal
 
@@ -59,6 +60,7 @@ class PipelineManager:
         self.on_error: OnError = on_error
         self.stop_event, self._finished = Event(), Event()
         self._stages: list[Stage] = []
+        self._threads: list[Thread] = []
         self._results = Channel[Any](queue_size)
         self._dead_letters = DeadLetters(max_failures, on_dead_letter, lambda: self._source.read)
         self._source = Source(self._results, self._policy("source", on_error), name)
@@ -139,7 +141,7 @@ class PipelineManager:
         except BaseException:
             self._finish()
             raise
-        Thread(target=self._drop_results, name=f"{self.name}-results", daemon=True).start()
+        self._spawn(self._drop_results, "results")
 
     def wait_for_completion(self, timeout: float | None = None) -> PipelineReport:
         """Wait until the run is over. Raises the PipelineError that ended it.
@@ -159,6 +161,9 @@ class PipelineManager:
             self.stop()
             self._finished.wait()
             raise
+        finally:
+            if self._finished.is_set():
+                self._join()
         if self._error is not None:
             raise self._error
         return self.report
@@ -227,12 +232,23 @@ class PipelineManager:
                 stage.start()
         self._source.start()
         if self.stall_timeout is not None:
-            Thread(target=self._watch, args=(self.stall_timeout,), name=f"{self.name}-watch", daemon=True).start()
+            self._spawn(partial(self._watch, self.stall_timeout), "watch")
+
+    def _spawn(self, run: Callable[[], None], suffix: str) -> None:
+        thread = Thread(target=run, name=f"{self.name}-{suffix}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _join(self) -> None:
+        """Once it has finished: wait for our own threads, which have nothing more to do."""
+        for thread in self._threads:
+            if thread is not current_thread():
+                thread.join()
 
     def _run(self) -> Generator[Any, None, None]:
         """The edge: from here results go to the consumer, and the error that ended the run."""
         completed = interrupted = collected = False
-        consumer = get_ident()
+        consumer = current_thread()
         try:
             if self._started is None:
                 self._launch()
@@ -243,14 +259,14 @@ class PipelineManager:
             completed = not self.stop_event.is_set()
         except GeneratorExit:
             self._delivered += 1
-            collected = get_ident() != consumer
+            collected = current_thread() != consumer
             raise
         except BaseException:  # Ctrl-C, or whatever else a signal handler raises here.
             interrupted = True
             raise
         finally:
             if collected:  # Garbage collection may strike in a thread, or under a lock, that we would wait for.
-                Thread(target=self._finish, name=f"{self.name}-finish", daemon=True).start()
+                self._spawn(self._finish, "finish")
             else:
                 self._finish(completed, interrupted)
         if self._error is not None:
@@ -286,6 +302,7 @@ class PipelineManager:
         self._state = "failed" if failure is not None else "completed" if completed else "stopped"
         self._ended = perf_counter()
         self._finished.set()
+        self._join()
         with suppress(Exception):  # A log handler that raises must not hide the failure.
             if failure is not None:
                 logger.error("%s: %s", self.name, failure)
