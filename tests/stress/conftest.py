@@ -30,7 +30,7 @@ pytest.register_assert_rewrite(
 
 import stress_watch  # noqa: E402  # The path comes first.
 
-EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000"))
 TEST_SECONDS = 120 + EXAMPLES / 2
 
 

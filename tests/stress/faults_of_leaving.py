@@ -139,8 +139,11 @@ def ctrl_c_at_any_moment() -> None:
             source = Counted()
             manager = pipeline((Same, {"workers": 1 + number % 3}), Same, queue_size=1 + number % 5)
             timers = []
-            with pytest.raises(Interrupt):
+            with pytest.raises((Interrupt, RuntimeError)) as caught:
                 deque(begin(manager, source, serial, timers), maxlen=0)
+            # CPython's own Thread.start() can turn it into "release unlocked lock".
+            assert isinstance(caught.value, Interrupt) or isinstance(caught.value.__context__, Interrupt)
+            del caught  # It knows every frame.
             for timer in timers:
                 timer.join()
             gc.collect()

@@ -18,7 +18,7 @@ from pipeline_core.errors import PipelineError
 
 from stress_jitter import jitter
 
-EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000"))
 
 
 class AgainstADeque(RuleBasedStateMachine):

@@ -29,7 +29,7 @@ from stress_model import (
 )
 from stress_watch import eventually, watched
 
-EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000"))
 EXAMPLE_SECONDS = float(os.environ.get("STRESS_EXAMPLE_SECONDS", "60"))
 
 

@@ -64,16 +64,17 @@ def test_put_blocks_while_the_channel_is_full(blocked: Background) -> None:
 
 
 def test_a_blocked_put_goes_on_when_there_is_room_worth_waking_for(blocked: Background) -> None:
-    channel = Channel[int](4)
-    for item in range(4):
+    channel = Channel[int](8)
+    for item in range(8):
         channel.put(item)
-    waiting = blocked(channel.put, 4)
-    channel.get()
+    waiting = blocked(channel.put, 8)
+    for _ in range(6):
+        channel.get()
     with pytest.raises(TimeoutError):
         waiting.result(timeout=0.02)
     channel.get()
     waiting.result()
-    assert [channel.get() for _ in range(3)] == [2, 3, 4]
+    assert [channel.get() for _ in range(2)] == [7, 8]
 
 
 def test_get_gives_up_after_its_timeout() -> None:

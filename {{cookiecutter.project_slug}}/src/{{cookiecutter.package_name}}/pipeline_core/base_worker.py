@@ -57,15 +57,14 @@ class BaseWorker(Generic[In, Out]):
 
     def _run(self) -> None:
         """The loop over the inbox. Ends by raising Closed."""
-        for _ in self._steps(self._stage.new_port()):
+        port = self._stage.new_port()
+        if self._stage.batch_size is None:
+            self._run_items(port)
+        for _ in self._steps(port):
             pass
 
-    def _steps(self, port: Port) -> Generator[None, None, None]:
-        """Take items and hand outcomes on; after each output, control is the caller's. Ends by raising Closed."""
-        if self._stage.batch_size is not None:
-            yield from self._batch_steps(port, self._stage.batch_size)
-        take, give, fates = port.take, port.give, port.fates
-        attempt, process_item = self._stage.policy.attempt, self.process_item
+    def _run_items(self, port: Port) -> None:
+        take, give, attempt, process_item = port.take, port.give, self._stage.policy.attempt, self.process_item
         item: Any = NOTHING
         try:
             while True:
@@ -74,19 +73,20 @@ class BaseWorker(Generic[In, Out]):
                 if outcome is None or type(outcome) is Failure or type(outcome) is Expansion:
                     handing_on = self._hand_on(outcome, item, port)
                     item = NOTHING  # It is counted there.
-                    yield from handing_on
+                    for _ in handing_on:
+                        pass
                     del handing_on
                 else:
                     give(outcome)
-                    fates["processed"] += 1
+                    port.fates["processed"] += 1
                 item = outcome = NOTHING  # While we wait for the next, the last one can go.
-                yield
         finally:
-            fates["aborted"] += item is not NOTHING
+            port.fates["aborted"] += item is not NOTHING
 
-    def _batch_steps(self, port: Port, size: int) -> Generator[None, None, None]:
+    def _steps(self, port: Port) -> Generator[None, None, None]:
+        """Work through batches, or for the plain loop through items. After each output, control is the caller's."""
         while True:
-            items = port.take_batch(size, self._stage.batch_timeout)
+            items = port.take_batch(self._stage.batch_size or 1, self._stage.batch_timeout)
             left, outcomes = len(items), self._outcomes(items, port)
             try:
                 for item, outcome in zip(items, outcomes, strict=True):
@@ -102,13 +102,15 @@ class BaseWorker(Generic[In, Out]):
 
     def _outcomes(self, items: list[In], port: Port) -> Iterator[Any]:
         """The outcome of each item. A batch that fails is tried again as batches of one."""
-        policy, phase = self._stage.policy, "process_batch"
-        if len(items) > 1:
-            try:
-                return iter(self._checked_batch(items))
-            except BaseException as error:
-                self.logger.debug("%s; each is tried alone", policy.blame(error, phase, items, port.ticket))
-        return (policy.attempt(lambda one: self._checked_batch([one])[0], item, port, phase) for item in items)
+        policy, call, phase = self._stage.policy, self.process_item, "process_item"
+        if self._stage.batch_size is not None:
+            call, phase = lambda item: self._checked_batch([item])[0], "process_batch"
+            if len(items) > 1:
+                try:
+                    return iter(self._checked_batch(items))
+                except BaseException as error:
+                    self.logger.debug("%s; each is tried alone", policy.blame(error, phase, items, port.ticket))
+        return (policy.attempt(call, item, port, phase) for item in items)
 
     def _checked_batch(self, items: list[In]) -> list[Out | None]:
         outputs = list(self.process_batch(items))

@@ -43,7 +43,7 @@ class Channel(Generic[T]):
     There is no lock to take for an item. `deque.append` and `popleft` are atomic (without a GIL, too: a deque
     locks itself), and nobody sleeps through a change, because each side writes first and looks then: a reader
     raises its flag and looks for an item, a writer adds an item and looks for the flag. One of them must see the
-    other. A writer that found the channel full is woken when half of it is empty, so that threads change
+    other. A writer that found the channel full is woken when little is left in it, so that threads change
     places once for many items.
 
     In the plain loop, where reader and writer are one thread, `steps` is what the writer does: a reader that finds
@@ -84,7 +84,7 @@ class Channel(Generic[T]):
             raise Closed
         item = self._items.popleft() if self._items else self._wait_for_item(timeout)
         self.taken += 1
-        if self._writer_waits and len(self._items) <= self.capacity // 2:
+        if self._writer_waits and len(self._items) <= self.capacity // 8:
             self._writer_waits = False
             self._room_ready.set()
         return item

@@ -39,16 +39,16 @@ class Stage:
         self.ports: list[Port] = []
         self.failure: PipelineError | None = None  # What failed here first.
         self._late_failure: PipelineError | None = None
-        self._has_window = self.worker_class._has_window
-        window = self.inbox.capacity if self.ordered and not self._has_window else 0
+        window = self.inbox.capacity if self.ordered and not self.worker_class._has_window else 0
         self._outlet = Outlet(self.outbox, window, ordered=self.ordered)
         self._taking, self._leaving = Lock(), Lock()
         self._started = self._ended = 0.0
+        self._serial = False
 
     def open(self, *, serial: bool) -> None:
         """Make the workers. No thread runs yet, and in the plain loop none will."""
         if serial:  # What lies in a channel is then no more than one step gives.
-            self.size, self.inbox.capacity, self._has_window = 1, sys.maxsize, False
+            self.size, self.inbox.capacity, self._serial = 1, sys.maxsize, True
             self.outbox.steps = self._steps()
         self.workers = [self._make_worker() for _ in range(self.size)]
         self._present = self.size
@@ -67,7 +67,7 @@ class Stage:
         return thread
 
     def new_port(self) -> Port:
-        alone = self.size == 1 and self.batch_size is None and not self._has_window
+        alone = self.size == 1 and self.batch_size is None and not self.worker_class._has_window and not self._serial
         self.ports.append((LonePort if alone else Port)(self.inbox, self._taking, self._outlet))
         return self.ports[-1]
 
