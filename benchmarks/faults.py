@@ -308,8 +308,8 @@ class Awkward:
     def refuse(self, *_: object) -> Any:
         raise ValueError("an item was asked")
 
-    __eq__ = __bool__ = __len__ = __iter__ = __lt__ = refuse  # type: ignore[assignment]
-    __hash__ = __repr__ = __str__ = __getitem__ = __contains__ = refuse  # type: ignore[assignment]
+    __eq__ = __bool__ = __len__ = __iter__ = __lt__ = refuse
+    __hash__ = __repr__ = __str__ = __getitem__ = __contains__ = refuse
 
 
 @fault("R6", "items that raise when compared, hashed, printed or asked for truth")
@@ -448,8 +448,8 @@ def does_not_pickle(peer: type[Run]) -> Verdict:
 def in_processes(peer: type[Run], call: Callable[[Any], Any]) -> str:
     try:
         return only_that_fails(peer(range(ITEMS), Step(call, workers=2, processes=True), skip=True))
-    except NotOffered as error:
-        if "first error ends" not in str(error) or peer is PEERS["tutorial"]:
+    except NotOffered:
+        if peer is not PEERS["pypeln"]:
             raise
     _, error = collect(peer(range(ITEMS), Step(call, workers=2, processes=True)))  # Its way: an error ends the run.
     told = error is not None
