@@ -1,0 +1,371 @@
+"""Ways to run a chain of stages, each behind the same call: `PEERS[name].run(source, stages, queue_size)`.
+
+Each is written as its own documentation recommends for such a chain, with results in the order of the items where it
+can keep it, and imports its library when it runs.
+"""
+
+import importlib.util
+import logging
+import queue
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+Function = Callable[[Any], Any]
+TEMPLATE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}"
+CORE = TEMPLATE / "pipeline_core"
+END: Any = object()
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One step of the chain: a function of one item, and how many threads may call it at a time."""
+
+    function: Function
+    workers: int = 1
+
+
+Runner = Callable[[Iterable[Any], Sequence[Stage], int], Iterator[Any]]
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to run a chain.
+
+    `ordered`  results come in the order of the items also when a stage has several workers; all keep it with one each
+    `staged`   each stage has workers of its own; else all stages of an item are one call, in as many workers as the
+               stages have together, so that no stage's own number of workers holds
+    `pulls`    it reads the source in the consumer's thread, `queue_size` items ahead of the result that it waits for
+    `library`  what it needs beyond the standard library
+    """
+
+    name: str
+    run: Runner
+    about: str
+    ordered: bool = True
+    staged: bool = True
+    pulls: bool = False
+    pickles: bool = False
+    library: str | None = None
+
+    @property
+    def installed(self) -> bool:
+        return self.library is None or importlib.util.find_spec(self.library) is not None
+
+
+def use_core(folder: Path = CORE) -> None:
+    """Let `import pipeline_core` find that folder, behind whatever else is to be found."""
+    if str(folder.parent) not in sys.path:
+        sys.path.append(str(folder.parent))
+
+
+def run_loop(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    functions = [stage.function for stage in stages]
+    for item in source:
+        for function in functions:
+            item = function(item)
+        yield item
+
+
+def run_ours(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100, **options: Any) -> Iterator[Any]:
+    use_core()
+    from pipeline_core import BaseWorker, PipelineManager
+
+    pipeline = PipelineManager(queue_size=queue_size, **options)
+    for number, stage in enumerate(stages):
+        method = {"process_item": _without_self(stage.function)}
+        pipeline.add_worker(type("Worker", (BaseWorker,), method), name=f"stage-{number}", workers=stage.workers)
+    results: Iterator[Any] = pipeline.run(source)
+    return results
+
+
+def _without_self(function: Function) -> Function:
+    """As a method: a C function is none by itself, and a Python function would get `self`."""
+    return staticmethod(function)
+
+
+def run_ours_unordered(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    return run_ours(source, stages, queue_size, ordered=False)
+
+
+def run_chain(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """What one writes by hand for speed: no order, no errors, no stop. A stage that raises leaves the run hanging."""
+    queues = [queue.Queue[Any](queue_size) for _ in range(len(stages) + 1)]
+    left = [stage.workers for stage in stages]
+    lock = threading.Lock()
+
+    def feed() -> None:
+        for item in source:
+            queues[0].put(item)
+        queues[0].put(END)
+
+    def work(number: int) -> None:
+        inbox, outbox, function = queues[number], queues[number + 1], stages[number].function
+        while (item := inbox.get()) is not END:
+            outbox.put(function(item))
+        with lock:
+            left[number] -= 1
+            last = not left[number]
+        (outbox if last else inbox).put(END)
+
+    numbers = [number for number, stage in enumerate(stages) for _ in range(stage.workers)]
+    threads = [threading.Thread(target=feed, daemon=True)]
+    threads += [threading.Thread(target=work, args=(number,), daemon=True) for number in numbers]
+    for thread in threads:
+        thread.start()
+    while (result := queues[-1].get()) is not END:
+        yield result
+    for thread in threads:
+        thread.join()
+
+
+def run_window(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """A ThreadPoolExecutor a stage, and a sliding window of futures in front of each."""
+    with ExitStack() as stack:
+        items: Iterable[Any] = source
+        for stage in stages:
+            executor = stack.enter_context(ThreadPoolExecutor(stage.workers))
+            items = _window(executor, stage.function, items, max(queue_size, 1))
+        yield from items
+
+
+def _window(executor: ThreadPoolExecutor, function: Function, items: Iterable[Any], size: int) -> Iterator[Any]:
+    futures = deque[Future[Any]]()
+    for item in items:
+        futures.append(executor.submit(function, item))
+        if len(futures) >= size:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
+
+
+def run_pypeln(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """`pl.thread.ordered` would hold all results until the last is there: with several workers, order is given up."""
+    import pypeln
+
+    chain: Any = source
+    for stage in stages:
+        chain = pypeln.thread.map(_plain(stage.function), chain, workers=stage.workers, maxsize=queue_size)
+    return iter(chain)
+
+
+def _plain(function: Function) -> Function:
+    """With a signature to look at, which some libraries do."""
+    return lambda item: function(item)
+
+
+def run_streamable(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """`buffer` gives each stage a thread that runs ahead; without it, a stage of one worker is the consumer's own."""
+    from streamable import stream
+
+    chain: Any = stream(source)
+    for stage in stages:
+        chain = chain.map(stage.function, concurrency=stage.workers).buffer(queue_size)
+    return iter(chain)
+
+
+def run_spdl(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    from spdl.pipeline import PipelineBuilder
+
+    builder: Any = PipelineBuilder().add_source(source)
+    for stage in stages:
+        builder = builder.pipe(stage.function, concurrency=stage.workers, output_order="input")
+    threads = sum(stage.workers for stage in stages)
+    pipeline = builder.add_sink(queue_size).build(num_threads=threads)
+    with pipeline.auto_stop():
+        yield from pipeline.get_iterator()
+
+
+def run_joblib(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    from joblib import Parallel, delayed
+
+    workers, call = sum(stage.workers for stage in stages), Fused(stages)
+    parallel = Parallel(workers, backend="threading", return_as="generator", pre_dispatch=max(queue_size, workers))
+    return iter(parallel(delayed(call)(item) for item in source))
+
+
+def run_processes(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """A ProcessPoolExecutor, with chunks of the source sent to it: `queue_size` items are on their way."""
+    workers, call = sum(stage.workers for stage in stages), Fused(stages)
+    items, size = iter(source), max(1, queue_size // (2 * workers))
+    chunks = deque[Future[list[Any]]]()
+    with ProcessPoolExecutor(workers) as executor:
+        while chunk := list(islice(items, size)):
+            chunks.append(executor.submit(call.all, chunk))
+            if len(chunks) > 2 * workers:
+                yield from chunks.popleft().result()
+        while chunks:
+            yield from chunks.popleft().result()
+
+
+class Fused:
+    """All stages as one call."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._functions = [stage.function for stage in stages]
+
+    def __call__(self, item: Any) -> Any:
+        for function in self._functions:
+            item = function(item)
+        return item
+
+    def all(self, items: list[Any]) -> list[Any]:
+        return [self(item) for item in items]
+
+
+def run_tutorial(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Generator[Any, None, None]:
+    """What tutorials show: timeouts in a loop around each `put` and `get`, a stop event, and a stage that sorts."""
+    stop_event = threading.Event()
+    queues = [queue.Queue[Any](queue_size) for _ in range(len(stages) + 2)]
+    threads: list[threading.Thread] = [
+        threading.Thread(target=_tutorial_feed, args=(source, queues[0], stages[0].workers, stop_event))
+    ]
+    for number, stage in enumerate(stages):
+        following = stages[number + 1].workers if number + 1 < len(stages) else 1
+        crew = _TutorialCrew(stage.workers, following)
+        for _ in range(stage.workers):
+            threads.append(TutorialWorker(queues[number], queues[number + 1], stage.function, crew, stop_event))
+    threads.append(TutorialSorter(queues[-2], queues[-1], stop_event))
+    for thread in threads:
+        thread.daemon = True
+        thread.start()
+    try:
+        while (result := robust_get(queues[-1], stop_event)) is not END:
+            yield result
+    finally:
+        stop_event.set()
+        for thread in threads:
+            thread.join()
+
+
+def robust_put(inbox: "queue.Queue[Any]", item: Any, stop_event: threading.Event, timeout: float = 0.1) -> bool:
+    while not stop_event.is_set():
+        try:
+            inbox.put(item, timeout=timeout)
+            return True
+        except queue.Full:
+            continue
+    return False
+
+
+def robust_get(inbox: "queue.Queue[Any]", stop_event: threading.Event, timeout: float = 0.1) -> Any:
+    while not stop_event.is_set():
+        try:
+            return inbox.get(timeout=timeout)
+        except queue.Empty:
+            continue
+    return END
+
+
+def _tutorial_feed(
+    source: Iterable[Any], outbox: "queue.Queue[Any]", following: int, stop_event: threading.Event
+) -> None:
+    for numbered in enumerate(source):
+        if not robust_put(outbox, numbered, stop_event):
+            return
+    for _ in range(following):
+        robust_put(outbox, END, stop_event)
+
+
+class _TutorialCrew:
+    """The workers of one stage: the last of them to leave tells the next stage, a sentinel for each of its workers."""
+
+    def __init__(self, workers: int, following: int) -> None:
+        self._left, self._following = workers, following
+        self._lock = threading.Lock()
+
+    def leave(self, outbox: "queue.Queue[Any]", stop_event: threading.Event) -> None:
+        with self._lock:
+            self._left -= 1
+            if self._left:
+                return
+        for _ in range(self._following):
+            robust_put(outbox, END, stop_event)
+
+
+class TutorialWorker(threading.Thread):
+    def __init__(
+        self,
+        inbox: "queue.Queue[Any]",
+        outbox: "queue.Queue[Any]",
+        function: Function,
+        crew: _TutorialCrew,
+        stop_event: threading.Event,
+    ) -> None:
+        super().__init__()
+        self.inbox, self.outbox, self.function = inbox, outbox, function
+        self.crew, self.stop_event = crew, stop_event
+
+    def process_item(self, item: Any) -> Any:
+        return self.function(item)
+
+    def run(self) -> None:
+        while not self.stop_event.is_set():
+            numbered = robust_get(self.inbox, self.stop_event)
+            if numbered is END:
+                break
+            number, item = numbered
+            try:
+                result = self.process_item(item)
+            except Exception:
+                logging.getLogger(__name__).exception("item %s failed", number)
+                self.stop_event.set()
+                break
+            robust_put(self.outbox, (number, result), self.stop_event)
+        self.crew.leave(self.outbox, self.stop_event)
+
+
+class TutorialSorter(threading.Thread):
+    def __init__(self, inbox: "queue.Queue[Any]", outbox: "queue.Queue[Any]", stop_event: threading.Event) -> None:
+        super().__init__()
+        self.inbox, self.outbox, self.stop_event = inbox, outbox, stop_event
+
+    def run(self) -> None:
+        early: dict[int, Any] = {}
+        following = 0
+        while (numbered := robust_get(self.inbox, self.stop_event)) is not END:
+            number, result = numbered
+            early[number] = result
+            while following in early:
+                robust_put(self.outbox, early.pop(following), self.stop_event)
+                following += 1
+        robust_put(self.outbox, END, self.stop_event)
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("loop", run_loop, "the plain loop, in one thread"),
+        Peer("ours", run_ours, "the core, with all defaults: in order, accounted for"),
+        Peer("ours-unordered", run_ours_unordered, "the core, with `ordered=False`", ordered=False),
+        Peer("chain", run_chain, "threads on `queue.Queue`, by hand, without any care", ordered=False),
+        Peer("tutorial", run_tutorial, "threads on `queue.Queue`, as tutorials show: polling, a stop event, sorting"),
+        Peer("window", run_window, "a `ThreadPoolExecutor` and a window of futures for each stage", pulls=True),
+        Peer("pypeln", run_pypeln, "`pypeln.thread.map`", ordered=False, library="pypeln"),
+        Peer("streamable", run_streamable, "`stream.map(…, concurrency).buffer(…)`", library="streamable"),
+        Peer("spdl", run_spdl, '`PipelineBuilder.pipe(…, output_order="input")`', library="spdl.pipeline"),
+        Peer(
+            "joblib",
+            run_joblib,
+            '`Parallel(backend="threading", return_as="generator")` over all stages as one call',
+            staged=False,
+            pulls=True,
+            library="joblib",
+        ),
+        Peer(
+            "processes",
+            run_processes,
+            "a `ProcessPoolExecutor` over all stages as one call, in chunks",
+            staged=False,
+            pulls=True,
+            pickles=True,
+        ),
+    )
+}
