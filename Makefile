@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast lint clean
+.PHONY: demo test test-fast bench lint clean
 
 demo: .venv/ready  ## Bake the default project into build/, lay the digits example on it, and run it.
 	$(BIN)/python examples/demo.py build
@@ -13,6 +13,9 @@ test: .venv/ready lint  ## All tests.
 
 test-fast: .venv/ready  ## What takes seconds: no installation, no stress.
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+bench: .venv/ready  ## The core beside its peers, into docs/performance.md: half an hour on a machine that does nothing else.
+	$(BIN)/python benchmarks/bench.py --write
 
 lint: .venv/ready
 	$(BIN)/ruff check

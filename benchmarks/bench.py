@@ -1,0 +1,165 @@
+"""How fast the core is beside other ways to run the same stages.
+
+python benchmarks/bench.py                      all workloads, seven rounds, about half an hour
+python benchmarks/bench.py --only hop latency   some of them
+python benchmarks/bench.py --quick              one small round of each: whether it works, not how fast
+python benchmarks/bench.py --write              puts tables and pictures into docs/performance.md
+python benchmarks/bench.py --free-threaded python3.13t    with the row that needs such a Python
+
+Each measurement is a process of its own; within a round, the peers take turns, and each round begins with another.
+Every peer's results are compared with those of the plain loop, in order where the peer keeps it.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from workloads import EVERYONE, WORKLOADS, Point, Workload
+
+ROUNDS = 7
+SECONDS = 300  # A measurement may take no longer.
+HERE = Path(__file__).resolve().parent
+PAGE = HERE.parent / "docs" / "performance.md"
+
+Samples = dict[Point, list[float]]
+
+
+def main() -> None:
+    options = parse()
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    for name in options.only or WORKLOADS:
+        workload = WORKLOADS[name]
+        if workload.free_threaded and not options.free_threaded:
+            console.print(f"{name}: needs --free-threaded PYTHON\n", highlight=False)
+            continue
+        samples = measure(workload, options, console)
+        table, verdicts = summary(workload, samples)
+        console.print(as_rich(workload, table))
+        console.print(*verdicts, "", sep="\n", highlight=False)
+        if options.write:
+            from pictures import draw
+
+            draw(workload, samples, PAGE.parent / "performance")
+            write(workload, table, verdicts, options)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, metavar="WORKLOAD", help=" ".join(WORKLOADS))
+    parser.add_argument("--peers", nargs="+", choices=EVERYONE, metavar="PEER", help=" ".join(EVERYONE))
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--free-threaded", metavar="PYTHON")
+    return parser.parse_args()
+
+
+def measure(workload: Workload, options: argparse.Namespace, console: Console) -> Samples:
+    points = [
+        Point(peer, x)
+        for x in workload.xs(quick=options.quick)
+        for peer in workload.peers
+        if EVERYONE[peer].installed and (not options.peers or peer in options.peers)
+    ]
+    samples: Samples = {point: [] for point in points}
+    for number in range(1 if options.quick else options.rounds):
+        turn = number % len(points)
+        for point in points[turn:] + points[:turn]:
+            if point in samples:
+                try:
+                    samples[point].append(run(workload, point, options))
+                except RuntimeError as error:
+                    console.print(f"{workload.name}, {point.peer}: {error}", style="red", markup=False, highlight=False)
+                    del samples[point]
+    return samples
+
+
+def run(workload: Workload, point: Point, options: argparse.Namespace) -> float:
+    python = options.free_threaded if workload.free_threaded else sys.executable
+    task = json.dumps([workload.name, point.peer, point.x, 0.01 if options.quick else 1])
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            child = subprocess.run(
+                [python, str(HERE / "workloads.py"), task],
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                env=os.environ | {"TMPDIR": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+        except subprocess.TimeoutExpired:
+            raise RuntimeError(f"not done in {SECONDS} seconds") from None
+    if child.returncode:
+        raise RuntimeError((child.stderr.strip() or "no message").splitlines()[-1])
+    return float(child.stdout)
+
+
+Row = list[str]
+
+
+def summary(workload: Workload, samples: Samples) -> tuple[list[Row], list[str]]:
+    """A row for each x and peer: the median, what it ranges over, and how many times ours that is."""
+    medians = {point: statistics.median(values) for point, values in samples.items() if values}
+    rows = []
+    for point, median in sorted(medians.items(), key=lambda entry: (entry[0].x or 0, workload.worse(entry[1]))):
+        values, ours = samples[point], medians.get(Point("ours", point.x))
+        ratio = "" if ours is None or point.peer == "ours" else f"{median / ours:.2f}"
+        rows.append([*([] if point.x is None else [f"{point.x:,}"]), point.peer, number(median), spread(values), ratio])
+    return rows, workload.verdicts({(point.peer, point.x): median for point, median in medians.items()})
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
+def spread(values: Iterable[float]) -> str:
+    values = list(values)
+    return f"{number(min(values))} to {number(max(values))}"
+
+
+def head(workload: Workload) -> Row:
+    return [*([workload.x] if workload.x else []), "", workload.unit, "range", "ratio to ours"]
+
+
+def as_rich(workload: Workload, rows: list[Row]) -> Table:
+    table = Table(title=f"{workload.name}: {workload.about}", title_justify="left")
+    for column in head(workload):
+        table.add_column(column, justify="right" if column else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def write(workload: Workload, rows: list[Row], verdicts: list[str], options: argparse.Namespace) -> None:
+    begin, end = f"<!-- {workload.name} -->", f"<!-- end of {workload.name} -->"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    if workload.free_threaded:
+        python = "free-threaded CPython"
+    lines = [
+        begin,
+        f"![{workload.about}](performance/{workload.name}.svg)",
+        "",
+        *(f"| {' | '.join(row)} |" for row in (head(workload), ["---"] * len(head(workload)), *rows)),
+        "",
+        *(f"- {verdict}" for verdict in verdicts),
+        *([""] if verdicts else []),
+        f"`python benchmarks/bench.py --only {workload.name}`: {options.rounds} rounds, {python}, {os.cpu_count()} CPUs.",
+        end,
+    ]
+    page = PAGE.read_text(encoding="utf-8")
+    if begin not in page:
+        raise SystemExit(f"{PAGE} has no place for it: add the lines '{begin}' and '{end}'")
+    before, rest = page.split(begin)
+    PAGE.write_text(before + "\n".join(lines) + rest.split(end)[1], encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

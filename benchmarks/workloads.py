@@ -1,0 +1,364 @@
+"""What is measured: each workload runs the same stages over the same items with any peer, and says what must hold."""
+
+import hashlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from peers import CORE, PEERS, Function, Peer, Stage, use_core
+
+BLOCK = bytes(1 << 20)
+SLOW = {"tutorial": 10, "pypeln": 10, "streamable": 20, "spdl": 100, "joblib": 20}  # Gets that part of the items.
+STAGED = ("ours", "chain", "window", "tutorial", "pypeln", "streamable", "spdl")
+AHEAD = tuple(name for name in STAGED if not PEERS[name].pulls)  # They give a result before they want the next item.
+X = float | None
+
+
+class Point(NamedTuple):
+    """One thing to measure: a peer, at a value of what the workload varies."""
+
+    peer: str
+    x: X
+
+
+Medians = dict[tuple[str, X], float]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`x` names what varies, with its values in `values`; `higher` says that more is better."""
+
+    name: str
+    about: str
+    unit: str
+    measure: Callable[[Peer, X, float], float]
+    peers: tuple[str, ...] = STAGED
+    x: str = ""
+    values: tuple[float, ...] = ()
+    higher: bool = False
+    free_threaded: bool = False
+    verdicts: Callable[[Medians], list[str]] = lambda medians: []
+
+    def xs(self, *, quick: bool) -> Sequence[X]:
+        values = self.values or (None,)
+        return values[:2] if quick else values
+
+    def worse(self, value: float) -> float:
+        return -value if self.higher else value
+
+
+def same(item: Any) -> Any:
+    return item
+
+
+def sleep(seconds: float) -> Function:
+    def call(item: Any) -> Any:
+        time.sleep(seconds)
+        return item
+
+    return call
+
+
+def spin(seconds: float) -> Function:
+    """Holds the CPU, and the GIL, for that long."""
+
+    def call(item: Any) -> Any:
+        end = time.perf_counter() + seconds
+        while time.perf_counter() < end:
+            pass
+        return item
+
+    return call
+
+
+def digest(item: Any) -> Any:
+    hashlib.sha256(BLOCK).digest()  # Lets go of the GIL.
+    return item
+
+
+def count_primes(item: Any) -> Any:
+    """Pure Python: about a millisecond."""
+    return sum(all(n % d for d in range(2, math.isqrt(n) + 1)) for n in range(2000, 2300))
+
+
+def timed(peer: Peer, stages: Sequence[Stage], source: Sequence[Any], queue_size: int = 100) -> float:
+    """Seconds for all. Every stage gives back what it got, so the results must be the source's items."""
+    warm_up(peer)
+    start = time.perf_counter()
+    results = list(peer.run(source, stages, queue_size))
+    seconds = time.perf_counter() - start
+    in_order = peer.ordered or all(stage.workers == 1 for stage in stages)
+    if (results if in_order else sorted(results)) != list(source):
+        raise AssertionError(f"{peer.name} gave other results than the plain loop")
+    return seconds
+
+
+def warm_up(peer: Peer) -> None:
+    """Import what it needs, and start its threads once."""
+    list(peer.run([0], [Stage(same)], 100))
+
+
+def run_bare(source: Iterable[Any], stages: Sequence[Stage], queue_size: int) -> Iterator[Any]:
+    """No pipeline: only the threads of the stage with the most to do, each with its share of the items."""
+    source = list(source)
+    stage = max(stages, key=lambda stage: stage.workers)
+    shares = [source[number :: stage.workers] for number in range(stage.workers)]
+    threads = [
+        threading.Thread(target=lambda share=share: [stage.function(item) for item in share]) for share in shares
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    yield from source
+
+
+EVERYONE = PEERS | {"bare": Peer("bare", run_bare, "the threads of the slowest stage, and no pipeline")}
+
+
+def items(peer: Peer, number: int, scale: float) -> range:
+    return range(max(20, int(number * scale / SLOW.get(peer.name, 1))))
+
+
+def hop(peer: Peer, x: X, scale: float) -> float:
+    source = items(peer, 200_000, scale)
+    return timed(peer, [Stage(same)] * 3, source) / len(source) * 1e6
+
+
+def stages(peer: Peer, x: X, scale: float) -> float:
+    source = items(peer, 50_000, scale)
+    return timed(peer, [Stage(same)] * int(x or 1), source) / len(source) / (x or 1) * 1e6
+
+
+def length(peer: Peer, x: X, scale: float) -> float:
+    source = range(max(20, int((x or 1) * scale)))
+    return timed(peer, [Stage(same)] * 3, source) / len(source) * 1e6
+
+
+def io(peer: Peer, x: X, scale: float) -> float:
+    """Share of the ideal: what a thread needs that does nothing but the sleeps of the slowest stage."""
+    source = range(max(20, int(1000 * scale)))
+    seconds = timed(peer, [Stage(sleep(0.002)), Stage(sleep(0.016), 8), Stage(sleep(0.004), 2)], source)
+    return 0.002 * len(source) / seconds
+
+
+def mixed(peer: Peer, x: X, scale: float) -> float:
+    source = range(max(20, int(3200 * scale)))
+    return 0.01 / 16 * len(source) / timed(peer, [Stage(same), Stage(sleep(0.01), 16), Stage(same)], source)
+
+
+def workers(peer: Peer, x: X, scale: float) -> float:
+    number = int(x or 1)
+    source = range(max(20, int(150 * number * scale)))
+    return 0.01 / number * len(source) / timed(peer, [Stage(sleep(0.01), number)], source)
+
+
+def cpu(peer: Peer, x: X, scale: float) -> float:
+    source = range(max(20, int(400 * scale)))
+    return timed(peer, [Stage(digest)] * 2, source) / len(source) * 1e3
+
+
+def latency(peer: Peer, x: X, scale: float) -> float:
+    """Microseconds from the source to the consumer, median; an item starts when the one before it has come out."""
+    free = threading.Semaphore(1)
+    seconds = []
+
+    def source() -> Iterator[float]:
+        for _ in items(peer, 5000, scale):
+            free.acquire()
+            yield time.perf_counter()
+
+    warm_up(peer)
+    for began in peer.run(source(), [Stage(same)] * 3, 100):
+        seconds.append(time.perf_counter() - began)
+        free.release()
+    return float(statistics.median(seconds) * 1e6)
+
+
+def cost(peer: Peer, x: X, scale: float) -> float:
+    """Items a second through one stage that computes for `x` microseconds between two that do nothing."""
+    work = (x or 1) / 1e6
+    source = range(max(20, int(min(20_000, 0.5 / (work + 2e-5)) * scale)))
+    return len(source) / timed(peer, [Stage(same), Stage(spin(work)), Stage(same)], source)
+
+
+def files(peer: Peer, x: X, scale: float) -> float:
+    """Milliseconds a file: read 256 KiB, compress it, write it."""
+    folder = Path(tempfile.mkdtemp())
+    numbers = range(max(8, int(200 * scale)))
+    text = b"".join(hashlib.sha256(str(n).encode()).hexdigest().encode() for n in range(4096))
+    for n in numbers:
+        (folder / f"{n}.txt").write_bytes(text[n:] + text[:n])
+
+    def write(found: tuple[int, bytes]) -> int:
+        (folder / f"{found[0]}.z").write_bytes(found[1])
+        return found[0]
+
+    steps = [
+        Stage(lambda n: (n, (folder / f"{n}.txt").read_bytes())),
+        Stage(lambda found: (found[0], zlib.compress(found[1], 6)), os.cpu_count() or 1),
+        Stage(write),
+    ]
+    return timed(peer, steps, numbers) / len(numbers) * 1e3
+
+
+def start(peer: Peer, x: X, scale: float) -> float:
+    """Milliseconds: the import beyond Python's own start (x=0), or a run of one item (x=1), median of 20."""
+    if x == 0:
+        took = []
+        for line in ("pass", "import pipeline_core"):
+            begin = time.perf_counter()
+            for _ in range(max(1, int(20 * scale))):
+                subprocess.run([sys.executable, "-c", line], cwd=CORE.parent, check=True)
+            took.append((time.perf_counter() - begin) / max(1, int(20 * scale)))
+        return (took[1] - took[0]) * 1e3
+    return statistics.median(timed(peer, [Stage(same)] * 3, [1]) for _ in range(20)) * 1e3
+
+
+def pure_python(peer: Peer, x: X, scale: float) -> float:
+    source = range(max(20, int(1500 * scale)))
+    return len(source) / timed(peer, [Stage(count_primes, int(x or 1))], source)
+
+
+def ratio_of_hop(m: Medians) -> list[str]:
+    limits = {"chain": 3, "pypeln": 10, "streamable": 10, "spdl": 100}
+    found = {peer: m[peer, None] / m["ours", None] for peer in limits if (peer, None) in m and ("ours", None) in m}
+    return [f"{peer}: {ratio:.1f} times ours; {limits[peer]} asked for" for peer, ratio in found.items()]
+
+
+def ideal(share: float, bare: str) -> Callable[[Medians], list[str]]:
+    def verdict(m: Medians) -> list[str]:
+        return (
+            [f"ours: {m['ours', None]:.1%} of the ideal; {share:.0%} asked for. {bare}"] if ("ours", None) in m else []
+        )
+
+    return verdict
+
+
+def two_cores(m: Medians) -> list[str]:
+    if not {("ours", None), ("loop", None)} <= set(m):
+        return []
+    return [f"ours: {m['loop', None] / m['ours', None] / 2:.1%} of two cores; 95% asked for"]
+
+
+def as_fast_as_chain(m: Medians) -> list[str]:
+    return [f"ours: {m['ours', None] / m['chain', None]:.2f} of the chain; 1 asked for"] if ("chain", None) in m else []
+
+
+def speed_up(m: Medians) -> list[str]:
+    return [
+        f"{peer}: {m[peer, 2] / m[peer, 1]:.2f} times as fast with two workers; 1.8 asked for of ours"
+        for peer in ("ours", "window")
+        if {(peer, 1), (peer, 2)} <= set(m)
+    ]
+
+
+SLEEPS = "Sleeping itself takes longer than told: see `bare`."
+WORKLOADS = {
+    workload.name: workload
+    for workload in (
+        Workload("hop", "three stages that do nothing", "µs an item", hop, verdicts=ratio_of_hop),
+        Workload(
+            "latency",
+            "one item at a time through three stages",
+            "µs, median",
+            latency,
+            AHEAD,
+            verdicts=as_fast_as_chain,
+        ),
+        Workload(
+            "io",
+            "sleeps of 2, 16 and 4 ms with 1, 8 and 2 workers",
+            "of the ideal",
+            io,
+            peers=("bare", *STAGED),
+            higher=True,
+            verdicts=ideal(0.97, SLEEPS),
+        ),
+        Workload(
+            "mixed",
+            "a sleep of 10 ms with 16 workers, between two stages that do nothing",
+            "of the ideal",
+            mixed,
+            peers=("bare", *STAGED),
+            higher=True,
+            verdicts=ideal(0.97, SLEEPS),
+        ),
+        Workload("cpu", "two stages that hash 1 MiB each", "ms an item", cpu, ("loop", *STAGED), verdicts=two_cores),
+        Workload(
+            "files",
+            "read 256 KiB, compress, write",
+            "ms a file",
+            files,
+            ("loop", *STAGED, "joblib"),
+            verdicts=lambda m: [],
+        ),
+        Workload(
+            "stages",
+            "stages that do nothing",
+            "µs a hop",
+            stages,
+            ("ours", "chain", "window"),
+            "stages",
+            (1, 2, 5, 10, 20),
+        ),
+        Workload(
+            "length",
+            "three stages that do nothing",
+            "µs an item",
+            length,
+            ("ours", "chain"),
+            "items",
+            (10**4, 10**5, 10**6),
+        ),
+        Workload(
+            "workers",
+            "a sleep of 10 ms",
+            "of the ideal",
+            workers,
+            ("bare", "ours", "chain", "window"),
+            "workers",
+            (1, 4, 16, 64),
+            higher=True,
+        ),
+        Workload(
+            "cost",
+            "a stage that computes, between two that do nothing",
+            "items a second",
+            cost,
+            ("loop", *STAGED),
+            "µs an item",
+            (1, 10, 100, 1000, 10_000, 100_000),
+            higher=True,
+        ),
+        Workload("start", "x=0: the import; x=1: a run of one item", "ms", start, ("ours",), "x", (0, 1)),
+        Workload(
+            "free-threaded",
+            "a stage in pure Python",
+            "items a second",
+            pure_python,
+            ("ours", "window"),
+            "workers",
+            (1, 2),
+            higher=True,
+            free_threaded=True,
+            verdicts=speed_up,
+        ),
+    )
+}
+
+if __name__ == "__main__":
+    use_core()
+    name, peer, x, scale = json.loads(sys.argv[1])
+    print(WORKLOADS[name].measure(EVERYONE[peer], x, scale))
