@@ -23,6 +23,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
 from workloads import EVERYONE, WORKLOADS, Point, Workload
 
 ROUNDS = 7

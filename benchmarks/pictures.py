@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+
 from workloads import Point, Workload
 
 matplotlib.use("svg")

@@ -113,8 +113,6 @@ class Channel(Generic[T]):
             while True:
                 closed = self.closed  # Before the look: what came in before the end is seen.
                 self._reader_waits = True
-                if self.cancelled:
-                    raise Closed
                 if self._items:
                     return self._items.popleft()
                 if closed:

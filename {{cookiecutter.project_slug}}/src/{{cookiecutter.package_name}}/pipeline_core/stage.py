@@ -151,10 +151,8 @@ class Stage:
                 self._late_failure = self.policy.blame(error, "teardown")
             with self._leaving:
                 self._present -= 1
-                if (
-                    not self._present
-                ):  # What failed here came before what ended the inbox, and teardown after all items.
-                    self.inbox.cancel()
+                if not self._present:
+                    # What failed here came before what ended the inbox, and teardown after all items.
                     self.failure = self.failure or self.inbox.failure or self._late_failure
                     self.outbox.close(self.failure)
                     self._ended = perf_counter()

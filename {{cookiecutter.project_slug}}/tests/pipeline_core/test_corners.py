@@ -1,0 +1,378 @@
+"""What shows only in a corner: a promise that holds in all other tests also without the line that is tested here."""
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from queue import Empty
+from typing import Any
+
+import pytest
+
+from {{ cookiecutter.package_name }}.pipeline_core import (
+    BaseWorker,
+    PipelineError,
+    PipelineManager,
+)
+from {{ cookiecutter.package_name }}.pipeline_core.channel import (
+    Channel,
+    Signal,
+)
+from {{ cookiecutter.package_name }}.pipeline_core.policy import (
+    Policy,
+)
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+Until = Callable[[Callable[[], object]], None]
+
+
+class Pass(BaseWorker[Any, Any]):
+    def process_item(self, item: Any) -> Any:
+        return item
+
+
+class FailOnOdd(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        if item % 2:
+            raise ValueError("odd")
+        return item
+
+
+class SlowLog(logging.Handler):
+    """A handler that is still at work when others have gone on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began = threading.Event()
+        self.done: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.began.set()
+        time.sleep(0.1)
+        self.done.append(record.getMessage())
+
+
+@pytest.fixture
+def slow_log() -> Iterator[SlowLog]:
+    handler = SlowLog()
+    logger = logging.getLogger(PipelineManager.__module__)
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+# The channel
+
+
+def test_a_wait_takes_as_long_as_it_was_told() -> None:
+    start = time.perf_counter()
+    assert not Signal().wait(-1)
+    with pytest.raises(Empty):
+        Channel[int](1).get(0.05)
+    assert 0.05 <= time.perf_counter() - start < 0.9
+
+
+def test_a_queue_of_a_size_of_its_own(gate: threading.Event, until: Until) -> None:
+    class Waits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            gate.wait()
+            return item
+
+    manager = PipelineManager(queue_size=50).add_worker(Waits, queue_size=2)
+    manager.start(range(100))
+    until(lambda: manager.report.read >= 3)
+    time.sleep(0.02)
+    assert manager.report.read <= 4  # One in the worker's hand, two in its queue, one in the source's hand.
+    gate.set()
+    manager.wait_for_completion()
+
+
+# The order
+
+
+def test_the_window_is_as_wide_as_the_queue_and_stays_so() -> None:
+    """While one worker is held up, the other completes a window of items and takes one more: time and again."""
+    done = {number: threading.Event() for number in range(400)}
+
+    class HeldUp(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            if item % 40 == 0:
+                assert done[item + 5].wait(20)
+            done[item].set()
+            return item
+
+    manager = PipelineManager(queue_size=4).add_worker(HeldUp, workers=2)
+    assert list(manager.run(range(400))) == list(range(400))
+    assert len(manager._stages[0]._outlet._early) <= 5  # It keeps no place for what is over.
+
+
+def test_r3_what_had_its_outputs_held_back_at_a_stop_is_aborted(gate: threading.Event, until: Until) -> None:
+    class Various(BaseWorker[int, Any]):
+        def process_item(self, item: int) -> Any:
+            if item == 0:
+                gate.wait()
+            if item == 3:
+                raise ValueError("three")
+            return {2: None, 4: (output for output in "ab")}.get(item, item)
+
+    manager = PipelineManager(on_error="skip").add_worker(Various, workers=2)
+    manager.start(range(5))
+    until(lambda: sum((s := manager.report.stages[0]).processed + s.filtered + s.failed for _ in "1") == 4)
+    manager.stop()
+    gate.set()
+    manager.wait_for_completion()
+    stage = manager.report.stages[0]
+    assert (stage.processed, stage.filtered, stage.failed, stage.aborted) == (0, 1, 1, 3)
+
+
+# The worker
+
+
+def test_a_worker_says_what_it_lacks() -> None:
+    with pytest.raises(NotImplementedError, match="BaseWorker defines no process_item"):
+        BaseWorker[int, int]().process_item(1)
+    with pytest.raises(NotImplementedError, match="BaseWorker defines no process_batch"):
+        BaseWorker[int, int]().process_batch([1])
+
+
+@pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
+def test_r3_an_item_that_gave_some_outputs_is_processed_and_one_that_gave_none_is_filtered(serial: bool) -> None:
+    class Repeat(BaseWorker[int, int]):
+        def process_item(self, item: int) -> Iterator[int]:
+            yield from [item] * item
+
+    manager = PipelineManager().add_worker(Repeat)
+    assert list(manager.run([0, 1, 2], serial=serial)) == [1, 2, 2]
+    assert (manager.report.stages[0].processed, manager.report.stages[0].filtered) == (2, 1)
+
+
+def test_r7_a_stop_ends_a_generator_that_gives_nothing(until: Until) -> None:
+    turns = []
+
+    class Barren(BaseWorker[int, int]):
+        def process_item(self, item: int) -> Iterator[None]:
+            while len(turns) < 10_000_000:
+                turns.append(item)
+                time.sleep(0.0001)
+                yield None
+
+    manager = PipelineManager().add_worker(Barren)  # type: ignore[type-var, unused-ignore]
+    manager.start([1])
+    until(lambda: turns)
+    manager.stop()
+    assert manager.wait_for_completion(20).state == "stopped"
+
+
+def test_a_batch_of_one_that_fails_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    class Batch(BaseWorker[int, int]):
+        def process_batch(self, items: list[int]) -> list[int]:
+            calls.append(list(items))
+            raise ValueError("no")
+
+    manager = PipelineManager(on_error="skip").add_worker(Batch, batch_size=2)
+    with caplog.at_level(logging.DEBUG):
+        assert list(manager.run(range(3))) == []
+    assert calls == [[0, 1], [0], [1], [2]]
+    assert "each is tried alone" in caplog.text
+
+
+class Thing:
+    pass
+
+
+class GiveOne(BaseWorker[Thing, Thing]):
+    def process_item(self, item: Thing) -> Iterator[Thing]:
+        yield item
+
+
+class DropThing(BaseWorker[Thing, Thing]):
+    def process_item(self, item: Thing) -> None:
+        return None
+
+
+class PassBatch(BaseWorker[Thing, Thing]):
+    def process_batch(self, items: list[Thing]) -> list[Thing | None]:
+        return list(items)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", [Pass, GiveOne, DropThing, PassBatch])
+def test_r6_a_worker_that_waits_keeps_no_item(kind: Any, workers: int, until: Until, gate: threading.Event) -> None:
+    alive: list[weakref.ref[Thing]] = []
+
+    def source() -> Iterator[Thing]:
+        for _ in range(3):
+            thing = Thing()
+            alive.append(weakref.ref(thing))
+            yield thing
+            del thing
+        gate.wait()
+
+    manager = PipelineManager().add_worker(kind, workers=workers, batch_size=1 if kind is PassBatch else None)
+    manager.start(source())
+    until(lambda: len(alive) == 3 and not any(thing() for thing in alive))
+    gate.set()
+    manager.wait_for_completion()
+
+
+# The stage
+
+
+def test_r6_no_thread_of_ours_keeps_the_program_from_its_end(gate: threading.Event) -> None:
+    class Waits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            gate.wait()
+            return item
+
+    before = set(threading.enumerate())
+    manager = PipelineManager(stall_timeout=20).add_worker(Waits, workers=2)
+    manager.start(range(1000))
+    ours = set(threading.enumerate()) - before
+    assert len(ours) == 5  # source, results, watch, and two workers
+    assert all(thread.daemon for thread in ours)
+    gate.set()
+    manager.wait_for_completion()
+
+
+def test_r6_a_fault_of_the_core_itself_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = Policy.attempt
+
+    def broken(policy: Policy, call: Any, item: Any, *more: Any) -> Any:
+        if item == 5:
+            raise RuntimeError("the core has a fault")
+        return attempt(policy, call, item, *more)
+
+    monkeypatch.setattr(Policy, "attempt", broken)
+    manager = PipelineManager(queue_size=2).add_worker(Pass, workers=3)
+    with pytest.raises(PipelineError, match="failed in the core"):
+        list(manager.run(range(1000)))
+
+
+# The manager
+
+
+def test_max_failures_may_be_no_share_at_all() -> None:
+    manager = PipelineManager(on_error="skip", max_failures=0.0).add_worker(FailOnOdd)
+    with pytest.raises(PipelineError, match="failed in process_item on item 1"):
+        list(manager.run([0, 1, 2]))
+
+
+def test_too_many_failures_at_the_end_name_the_first() -> None:
+    manager = PipelineManager(on_error="skip", max_failures=0.5).add_worker(FailOnOdd)
+    with pytest.raises(PipelineError, match="more items than max_failures") as caught:
+        list(manager.run([0, 1, 3]))
+    assert (caught.value.item, caught.value.index, caught.value.attempt) == (1, 1, 1)
+
+
+def test_r12_a_batch_timeout_is_a_number_of_seconds() -> None:
+    class Batch(BaseWorker[int, int]):
+        def process_batch(self, items: list[int]) -> list[int | None]:
+            return list(items)
+
+    with pytest.raises(ValueError, match="batch_timeout must be a number of seconds"):
+        PipelineManager().add_worker(Batch, batch_size=2, batch_timeout=-1)
+
+
+def test_r6_a_thread_that_cannot_start_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, []
+
+    def fails_on_the_third(thread: threading.Thread) -> None:
+        started.append(thread.name)
+        if len(started) == 3:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    manager = PipelineManager().add_worker(Pass, workers=5)
+    monkeypatch.setattr(threading.Thread, "start", fails_on_the_third)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        manager.start(range(100))
+    assert len(started) == 3
+    assert manager.report.state != "running"
+
+
+def test_waiting_for_the_run_is_waiting_for_its_last_thread(slow_log: SlowLog) -> None:
+    manager = PipelineManager().add_worker(FailOnOdd)
+    manager.start([1])
+    with pytest.raises(PipelineError):
+        manager.wait_for_completion()
+    assert len(slow_log.done) == 1  # By the thread that drops the results, as the last thing that it does.
+
+
+def test_the_loop_over_the_results_ends_after_the_last_thread(slow_log: SlowLog) -> None:
+    class Waits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            slow_log.began.wait(20)
+            return item
+
+    manager = PipelineManager(name="joined", stall_timeout=0.01).add_worker(Waits)
+    assert list(manager.run([1])) == [1]
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("joined-")]
+
+
+def test_r7_a_stop_in_the_middle_of_a_stop() -> None:
+    """As a signal handler may do it: setting an event takes a lock, which the interrupted thread may hold."""
+    manager = PipelineManager().add_worker(Pass)
+    calls, really = [], manager.stop_event.set
+
+    def stop_again() -> None:
+        calls.append(1)
+        assert len(calls) == 1, "it would wait for its own lock"
+        manager.stop()
+        really()
+
+    manager.stop_event.set = stop_again  # type: ignore[method-assign]
+    list(manager.run([1]))
+    assert calls == [1]
+
+
+def test_r6_leaving_a_run_that_has_failed_raises_nothing(until: Until) -> None:
+    manager = PipelineManager().add_worker(FailOnOdd)
+    results = manager.run([0, 1])
+    next(results)
+    until(lambda: manager.report.stages[0].failed)
+    results.close()  # type: ignore[attr-defined]
+    assert manager.report.state == "failed"
+
+
+def test_r6_results_that_are_collected_in_another_thread_hold_nobody_up(gate: threading.Event, until: Until) -> None:
+    class Waits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            if item:
+                gate.wait()
+            return item
+
+    manager = PipelineManager().add_worker(Waits)
+    last_reference = [manager.run(range(5))]
+    next(last_reference[0])
+    until(lambda: manager.report.stages[0].received == 2)
+    collector = threading.Thread(target=last_reference.clear)
+    collector.start()
+    collector.join(20)
+    assert not collector.is_alive()
+    assert not gate.is_set()
+    gate.set()
+    assert manager.wait_for_completion(20).state == "stopped"
+
+
+def test_r3_accounts_that_do_not_balance_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class CountsTwice(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            self._stage.ports[0].fates["processed"] += 1
+            return item
+
+    list(PipelineManager().add_worker(CountsTwice).run([1]))
+    assert "the accounts do not balance: counts_twice received 1 items and accounts for 2" in caplog.text
+
+
+def test_r9_a_slow_run_that_moves_logs_no_stall(caplog: pytest.LogCaptureFixture) -> None:
+    class Paced(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            time.sleep(0.01)
+            return item
+
+    list(PipelineManager(stall_timeout=0.5).add_worker(Paced).run(range(70)))
+    assert "nothing has moved" not in caplog.text

@@ -1,0 +1,66 @@
+"""What the report says of time: how long the run took, and how each stage spent it."""
+
+import time
+
+import pytest
+
+from {{ cookiecutter.package_name }}.pipeline_core import (
+    BaseWorker,
+    PipelineManager,
+)
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+
+class Pass(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        return item
+
+
+class Slow(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        time.sleep(0.004)
+        return item
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_stages_around_a_slow_one_wait_for_it(workers: int) -> None:
+    manager = PipelineManager(queue_size=2)
+    for name, worker_class in [("before", Pass), ("slow", Slow), ("behind", Pass)]:
+        manager.add_worker(worker_class, name=name, workers=workers)
+    list(manager.run(range(60)))
+    before, slow, behind = manager.report.stages
+    assert 0.5 < before.waiting_for_output <= 1
+    assert before.waiting_for_input < 0.5
+    assert 0.5 < slow.busy <= 1
+    assert 0.5 < behind.waiting_for_input <= 1
+    assert behind.waiting_for_output < 0.5
+
+
+def test_in_the_plain_loop_the_stage_behind_a_slow_one_waits_for_it_too() -> None:
+    manager = PipelineManager().add_worker(Slow, name="slow").add_worker(Pass, name="behind")
+    list(manager.run(range(20), serial=True))
+    assert manager.report.stages[1].waiting_for_input > 0.5
+
+
+def test_the_seconds_begin_with_the_run_and_end_with_it() -> None:
+    manager = PipelineManager().add_worker(Slow)
+    assert manager.report.seconds == 0
+    start = time.perf_counter()
+    list(manager.run(range(5)))
+    assert 0.02 <= manager.report.seconds <= time.perf_counter() - start
+    report = manager.report
+    time.sleep(0.01)
+    assert manager.report == report
+
+
+def test_the_shares_are_live() -> None:
+    manager = PipelineManager(queue_size=1).add_worker(Pass)
+    results = manager.run(range(100))
+    next(results)
+    time.sleep(0.1)  # The results are not fetched, so that the stage waits. It counts when the wait is over.
+    next(results)
+    next(results)
+    next(results)
+    assert manager.report.stages[0].waiting_for_output > 0.5
+    results.close()  # type: ignore[attr-defined]
