@@ -104,8 +104,10 @@ def test_the_window_is_as_wide_as_the_queue_and_stays_so() -> None:
             return item
 
     manager = PipelineManager(queue_size=4).add_worker(HeldUp, workers=2)
-    assert list(manager.run(range(400))) == list(range(400))
+    results = manager.run(range(400))
+    assert [next(results) for _ in range(399)] == list(range(399))
     assert len(manager._stages[0]._outlet._early) <= 5  # It keeps no place for what is over.
+    assert list(results) == [399]
 
 
 def test_r3_what_had_its_outputs_held_back_at_a_stop_is_aborted(gate: threading.Event, until: Until) -> None:
@@ -118,13 +120,13 @@ def test_r3_what_had_its_outputs_held_back_at_a_stop_is_aborted(gate: threading.
             return {2: None, 4: (output for output in "ab")}.get(item, item)
 
     manager = PipelineManager(on_error="skip").add_worker(Various, workers=2)
-    manager.start(range(5))
-    until(lambda: sum((s := manager.report.stages[0]).processed + s.filtered + s.failed for _ in "1") == 4)
+    manager.start(range(6))
+    until(lambda: sum((s := manager.report.stages[0]).processed + s.filtered + s.failed for _ in "1") == 5)
     manager.stop()
     gate.set()
     manager.wait_for_completion()
     stage = manager.report.stages[0]
-    assert (stage.processed, stage.filtered, stage.failed, stage.aborted) == (0, 1, 1, 3)
+    assert (stage.processed, stage.filtered, stage.failed, stage.aborted) == (0, 1, 1, 4)
 
 
 # The worker
@@ -180,6 +182,23 @@ def test_a_batch_of_one_that_fails_is_not_tried_again(caplog: pytest.LogCaptureF
     assert "each is tried alone" in caplog.text
 
 
+def test_a_batch_waits_for_more_items_until_its_timeout() -> None:
+    batches = []
+
+    class Batch(BaseWorker[int, int]):
+        def process_batch(self, items: list[int]) -> list[int | None]:
+            batches.append(list(items))
+            return list(items)
+
+    def source() -> Iterator[int]:
+        yield 0
+        time.sleep(0.05)
+        yield 1
+
+    list(PipelineManager().add_worker(Batch, batch_size=2, batch_timeout=20).run(source()))
+    assert batches == [[0, 1]]
+
+
 class Thing:
     pass
 
@@ -219,6 +238,27 @@ def test_r6_a_worker_that_waits_keeps_no_item(kind: Any, workers: int, until: Un
     manager.wait_for_completion()
 
 
+def test_r6_what_a_generator_gave_is_not_kept_while_it_goes_on(until: Until, gate: threading.Event) -> None:
+    given: list[weakref.ref[Thing]] = []
+
+    def make() -> Thing:
+        thing = Thing()
+        given.append(weakref.ref(thing))
+        return thing
+
+    class Give(BaseWorker[int, Thing]):
+        def process_item(self, item: int) -> Iterator[Thing]:
+            yield make()
+            yield make()
+            gate.wait()
+
+    manager = PipelineManager().add_worker(Give)
+    manager.start([1])
+    until(lambda: len(given) == 2 and not any(thing() for thing in given))
+    gate.set()
+    manager.wait_for_completion()
+
+
 # The stage
 
 
@@ -240,14 +280,17 @@ def test_r6_no_thread_of_ours_keeps_the_program_from_its_end(gate: threading.Eve
 
 def test_r6_a_fault_of_the_core_itself_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = Policy.attempt
+    in_hand = threading.Barrier(3)
 
     def broken(policy: Policy, call: Any, item: Any, *more: Any) -> Any:
+        if item in (5, 6, 7):
+            in_hand.wait(20)
         if item == 5:
             raise RuntimeError("the core has a fault")
         return attempt(policy, call, item, *more)
 
     monkeypatch.setattr(Policy, "attempt", broken)
-    manager = PipelineManager(queue_size=2).add_worker(Pass, workers=3)
+    manager = PipelineManager(queue_size=1).add_worker(Pass, workers=3)
     with pytest.raises(PipelineError, match="failed in the core"):
         list(manager.run(range(1000)))
 
@@ -376,3 +419,56 @@ def test_r9_a_slow_run_that_moves_logs_no_stall(caplog: pytest.LogCaptureFixture
 
     list(PipelineManager(stall_timeout=0.5).add_worker(Paced).run(range(70)))
     assert "nothing has moved" not in caplog.text
+
+
+# The report
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_stage_that_waits_half_its_time_for_room_says_so(workers: int) -> None:
+    class Quick(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            time.sleep(0.01 * workers)
+            return item
+
+    class Slow(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            time.sleep(0.02)
+            return item
+
+    manager = PipelineManager(queue_size=1).add_worker(Quick, workers=workers).add_worker(Slow)
+    list(manager.run(range(15)))
+    quick = manager.report.stages[0]
+    assert 0.1 < quick.busy < 0.9
+    assert 0.1 < quick.waiting_for_output < 0.9
+
+
+def test_a_stage_that_waits_half_its_time_for_items_says_so() -> None:
+    class Quick(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            time.sleep(0.01)
+            return item
+
+    def source() -> Iterator[int]:
+        for number in range(15):
+            time.sleep(0.01)
+            yield number
+
+    manager = PipelineManager().add_worker(Quick, workers=2)
+    list(manager.run(source()))
+    quick = manager.report.stages[0]
+    assert 0.1 < quick.busy < 0.9
+    assert 0.1 < quick.waiting_for_input < 0.9
+
+
+def test_a_call_in_flight_is_busy(gate: threading.Event, until: Until) -> None:
+    class Waits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            gate.wait()
+            return item
+
+    manager = PipelineManager().add_worker(Waits)
+    manager.start([1])
+    until(lambda: manager.report.stages[0].busy > 0.5)
+    gate.set()
+    manager.wait_for_completion()

@@ -75,7 +75,6 @@ class BaseWorker(Generic[In, Out]):
                     item = NOTHING  # It is counted there.
                     for _ in handing_on:
                         pass
-                    del handing_on
                 else:
                     give(outcome)
                     port.fates["processed"] += 1
@@ -150,7 +149,7 @@ class BaseWorker(Generic[In, Out]):
             while True:
                 if output is not None:
                     port.emit(output)
-                    left = NOTHING
+                    output, left = None, NOTHING  # While the next is computed, this one can go.
                     yield
                 elif self.stop_event.is_set():
                     raise Closed

@@ -1,0 +1,209 @@
+"""Break the core in one place at a time, and see whether a test of the project notices.
+
+python benchmarks/mutants.py                 the whole core, about an hour
+python benchmarks/mutants.py channel ports   some of its modules
+python benchmarks/mutants.py --write         puts the score into docs/guarantees.md
+
+A mutant is one change inside a function: a comparison, condition, sign, number or result turned into another, or a
+statement dropped. It is killed by a test that fails, or by a suite that does not end.
+"""
+
+import argparse
+import ast
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, NamedTuple
+
+from cookiecutter.main import cookiecutter
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "guarantees.md"
+SECONDS = 30  # The suite takes eight.
+MODULES = ("channel", "ports", "base_worker", "stage", "pipeline_manager", "policy", "source", "sub_task_pool")
+FIRST = ("order", "accounting", "channel", "policies", "corners", "report", "errors", "stop")  # They find the most.
+SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+}
+
+
+class Mutant(NamedTuple):
+    module: str
+    line: int
+    change: str
+    text: str
+
+
+def main() -> None:
+    options = parse()
+    with tempfile.TemporaryDirectory() as folder:
+        bakes: SimpleQueue[Path] = SimpleQueue()
+        for number in range(options.jobs):
+            bakes.put(Path(cookiecutter(str(ROOT), no_input=True, output_dir=f"{folder}/{number}")))
+        bake = bakes.get()
+        if not passes(bake):
+            raise SystemExit("the tests fail on the core as it is")
+        found = [mutant for module in options.modules for mutant in mutants(module, source(bake, module).read_text())]
+        bakes.put(bake)
+
+        def survives(mutant: Mutant) -> bool:
+            bake = bakes.get()
+            file = source(bake, mutant.module)
+            unbroken = file.read_text()
+            try:
+                file.write_text(mutant.text)
+                return passes(bake)
+            finally:
+                file.write_text(unbroken)
+                bakes.put(bake)
+
+        survivors = []
+        with ThreadPoolExecutor(options.jobs) as pool:
+            for mutant, survived in zip(found, pool.map(survives, found), strict=True):
+                if survived:
+                    survivors.append(mutant)
+                    print(f"survived: {mutant.module}.py:{mutant.line}: {mutant.change}", flush=True)
+    lines = score(found, survivors)
+    print(*lines, sep="\n")
+    if options.write:
+        begin, end = "<!-- mutants -->\n", "<!-- end of mutants -->"
+        page = re.sub(f"(?s){begin}.*{end}", lambda _: begin + "\n".join([*lines, end]), PAGE.read_text())
+        PAGE.write_text(page)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*", metavar="MODULE", help=" ".join(MODULES))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    unknown = set(options.modules) - set(MODULES)
+    if unknown:
+        parser.error(f"no module of the core: {', '.join(sorted(unknown))}")
+    options.modules = options.modules or MODULES
+    return options
+
+
+def source(bake: Path, module: str) -> Path:
+    return next(bake.glob(f"src/*/pipeline_core/{module}.py"))
+
+
+def passes(bake: Path) -> bool:
+    tests = sorted((bake / "tests" / "pipeline_core").glob("test_*.py"))
+    tests.sort(key=lambda test: test.stem.removeprefix("test_") not in FIRST)
+    suite = subprocess.Popen(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *map(str, tests)],
+        cwd=bake,
+        env=os.environ | {"PYTHONPATH": str(bake / "src"), "PYTHONDONTWRITEBYTECODE": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        return suite.wait(SECONDS) == 0
+    except subprocess.TimeoutExpired:
+        return False
+    finally:  # With the children that its tests have left.
+        with suppress(ProcessLookupError):
+            os.killpg(suite.pid, signal.SIGKILL)
+        suite.wait()
+
+
+def mutants(module: str, text: str) -> Iterator[Mutant]:
+    tree = ast.parse(text)
+    seen = {ast.unparse(tree)}
+    for function in [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]:
+        nodes = [function, *(node for statement in function.body for node in ast.walk(statement))]
+        for node in nodes:
+            for place, key, value in changes(node, inside=node is not function):
+                before = exchange(place, key, value)
+                broken = ast.unparse(ast.fix_missing_locations(tree))
+                exchange(place, key, before)
+                if broken not in seen:
+                    seen.add(broken)
+                    line = getattr(before, "lineno", getattr(node, "lineno", 0))
+                    yield Mutant(module, line, f"{show(before)} -> {show(value)}", broken)
+
+
+def changes(node: ast.AST, *, inside: bool) -> Iterator[tuple[Any, Any, Any]]:
+    """What can be another: where it stands, under which name or number, and the other."""
+    for body in ("body", "orelse", "finalbody"):
+        statements = getattr(node, body, None)
+        for number, statement in enumerate(statements if isinstance(statements, list) else []):
+            if can_go(statement):
+                yield statements, number, ast.Pass()
+    if not inside:
+        return
+    match node:
+        case ast.Compare(ops=[op, *_]) if type(op) in SWAPS:
+            yield node.ops, 0, SWAPS[type(op)]()
+        case ast.BoolOp(op=op) | ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in SWAPS:
+            yield node, "op", SWAPS[type(op)]()
+        case ast.Constant(value=bool(value)):
+            yield node, "value", not value
+        case ast.Constant(value=int(value) | float(value)):
+            yield node, "value", value + 1
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield node, "operand", ast.UnaryOp(ast.Not(), operand)
+        case ast.If(test=test):
+            yield node, "test", ast.UnaryOp(ast.Not(), test)
+        case ast.Return(value=ast.expr()):
+            yield node, "value", ast.Constant(None)
+
+
+def can_go(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Expr):
+        return not isinstance(statement.value, ast.Constant | ast.Yield | ast.YieldFrom)
+    return isinstance(statement, ast.Assign | ast.AugAssign | ast.Raise | ast.Break | ast.Delete)
+
+
+def exchange(place: Any, key: Any, value: Any) -> Any:
+    """Put it there. Returns what stood there."""
+    if isinstance(place, list):
+        place[key], value = value, place[key]
+        return value
+    before = getattr(place, key)
+    setattr(place, key, value)
+    return before
+
+
+def show(part: Any) -> str:
+    if isinstance(part, ast.stmt | ast.expr):
+        return ast.unparse(part)
+    return type(part).__name__ if isinstance(part, ast.AST) else repr(part)
+
+
+def score(found: list[Mutant], survivors: list[Mutant]) -> list[str]:
+    made, left = (Counter(mutant.module for mutant in some) for some in (found, survivors))
+    rows = [(f"`{module}.py`", made[module], left[module]) for module in made] + [("all", len(found), len(survivors))]
+    return [
+        "| | mutants | killed | survived |",
+        "|---|---|---|---|",
+        *(f"| {name} | {number} | {number - alive} | {alive} |" for name, number, alive in rows),
+    ]
+
+
+if __name__ == "__main__":
+    main()
