@@ -63,6 +63,13 @@ def until() -> Callable[[Callable[[], object]], None]:
 
 
 @pytest.fixture
+def freed_at_once() -> None:
+    """Skip without a GIL: an object that another thread lets go of is freed when the thread that made it runs again."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():
+        pytest.skip("without a GIL, what a sleeping thread made is freed when that thread runs again (PEP 703)")
+
+
+@pytest.fixture
 def blocks_in() -> Callable[[str, str], bool]:
     """`blocks_in(thread_name, function)`: a thread of that name is inside a call of a function of that name."""
 

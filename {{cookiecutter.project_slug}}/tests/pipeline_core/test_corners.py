@@ -220,6 +220,7 @@ class PassBatch(BaseWorker[Thing, Thing]):
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("kind", [Pass, GiveOne, DropThing, PassBatch])
+@pytest.mark.usefixtures("freed_at_once")
 def test_r6_a_worker_that_waits_keeps_no_item(kind: Any, workers: int, until: Until, gate: threading.Event) -> None:
     alive: list[weakref.ref[Thing]] = []
 
@@ -238,6 +239,7 @@ def test_r6_a_worker_that_waits_keeps_no_item(kind: Any, workers: int, until: Un
     manager.wait_for_completion()
 
 
+@pytest.mark.usefixtures("freed_at_once")
 def test_r6_what_a_generator_gave_is_not_kept_while_it_goes_on(until: Until, gate: threading.Event) -> None:
     given: list[weakref.ref[Thing]] = []
 
@@ -381,6 +383,7 @@ def test_r6_leaving_a_run_that_has_failed_raises_nothing(until: Until) -> None:
     assert manager.report.state == "failed"
 
 
+@pytest.mark.usefixtures("freed_at_once")
 def test_r6_results_that_are_collected_in_another_thread_hold_nobody_up(gate: threading.Event, until: Until) -> None:
     class Waits(BaseWorker[int, int]):
         def process_item(self, item: int) -> int:

@@ -228,6 +228,7 @@ class PassItem(BaseWorker[Item, Item]):
         return item
 
 
+@pytest.mark.usefixtures("freed_at_once")
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("dropped", [False, True], ids=["run", "start"])
 def test_r6_no_item_is_kept_alive_after_its_delivery(
@@ -241,8 +242,7 @@ def test_r6_no_item_is_kept_alive_after_its_delivery(
             alive.add(item)
             yield item
             del item
-        while not gate.wait(0.01):  # Without a GIL, what a thread made is freed when that thread runs.
-            pass
+        gate.wait()
 
     manager = PipelineManager().add_worker(PassItem, workers=workers).add_worker(PassItem, name="again")
     if dropped:
