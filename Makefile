@@ -14,7 +14,7 @@ test: .venv/ready lint  ## All tests.
 test-fast: .venv/ready  ## What takes seconds: no installation, no stress.
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-bench: .venv/ready  ## The core beside its peers, into docs/performance.md: half an hour on a machine that does nothing else.
+bench: .venv/ready  ## The core beside its peers, into docs/performance.md: three quarters of an hour on a machine that does nothing else.
 	$(BIN)/python benchmarks/bench.py --write
 
 lint: .venv/ready

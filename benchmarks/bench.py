@@ -1,6 +1,6 @@
 """How fast the core is beside other ways to run the same stages.
 
-python benchmarks/bench.py                      all workloads, seven rounds, about half an hour
+python benchmarks/bench.py                      all workloads, seven rounds, about three quarters of an hour
 python benchmarks/bench.py --only hop latency   some of them
 python benchmarks/bench.py --quick              one small round of each: whether it works, not how fast
 python benchmarks/bench.py --write              puts tables and pictures into docs/performance.md
@@ -140,12 +140,10 @@ def as_rich(workload: Workload, rows: list[Row]) -> Table:
 
 
 def write(workload: Workload, rows: list[Row], verdicts: list[str], options: argparse.Namespace) -> None:
-    begin, end = f"<!-- {workload.name} -->", f"<!-- end of {workload.name} -->"
     python = f"{platform.python_implementation()} {platform.python_version()}"
     if workload.free_threaded:
         python = "free-threaded CPython"
     lines = [
-        begin,
         f"![{workload.about}](performance/{workload.name}.svg)",
         "",
         *(f"| {' | '.join(row)} |" for row in (head(workload), ["---"] * len(head(workload)), *rows)),
@@ -153,13 +151,18 @@ def write(workload: Workload, rows: list[Row], verdicts: list[str], options: arg
         *(f"- {verdict}" for verdict in verdicts),
         *([""] if verdicts else []),
         f"`python benchmarks/bench.py --only {workload.name}`: {options.rounds} rounds, {python}, {os.cpu_count()} CPUs.",
-        end,
     ]
+    put_into_page(workload.name, lines)
+
+
+def put_into_page(name: str, lines: list[str]) -> None:
+    """Between the two comments that bear that name."""
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     page = PAGE.read_text(encoding="utf-8")
     if begin not in page:
         raise SystemExit(f"{PAGE} has no place for it: add the lines '{begin}' and '{end}'")
     before, rest = page.split(begin)
-    PAGE.write_text(before + "\n".join(lines) + rest.split(end)[1], encoding="utf-8")
+    PAGE.write_text(before + "\n".join([begin, *lines, end]) + rest.split(end)[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def bench(*arguments: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workload", ["hop", "latency", "io", "mixed", "cpu", "files"])
+@pytest.mark.parametrize("workload", ["hop", "latency", "io", "mixed", "cpu", "files", "digits"])
 def test_every_peer_does_each_workload_and_gives_the_same_results(workload: str) -> None:
     printed = bench("--only", workload)
     for peer in ("ours", "chain", "tutorial", "pypeln", "streamable", "spdl"):

@@ -1,0 +1,182 @@
+"""Where the time of an item goes: three stages that do nothing, taken apart.
+
+python benchmarks/anatomy.py            prints the table
+python benchmarks/anatomy.py --write    puts it into docs/performance.md
+
+Each part is run alone, in one thread where nothing waits; the whole is a run as anyone's. What the whole takes beyond
+its parts is what threads cost: to wake one another, and to pass the GIL on.
+"""
+
+import platform
+import resource
+import statistics
+import sys
+import threading
+from collections.abc import Callable
+from time import perf_counter
+from typing import Any
+
+from bench import put_into_page
+from peers import use_core
+
+use_core()
+from pipeline_core import BaseWorker, PipelineManager  # noqa: E402
+from pipeline_core.channel import Channel, Signal  # noqa: E402
+
+ITEMS = 100_000
+ROUNDS = 15
+Parts = dict[str, float]
+
+
+class Same(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        return item
+
+
+def main() -> None:
+    found: dict[str, list[float]] = {}
+    for _ in range(ROUNDS):
+        for measure in (calls, channels, parts, whole, switch):
+            for name, value in measure().items():
+                found.setdefault(name, []).append(value)
+    table = as_table({name: statistics.median(values) for name, values in found.items()})
+    print("\n".join(table))
+    if "--write" in sys.argv:
+        python = f"{platform.python_implementation()} {platform.python_version()}"
+        command = f"`python benchmarks/anatomy.py`: medians of {ROUNDS} rounds of {ITEMS:,} items, {python}."
+        put_into_page("anatomy", [*table, "", command])
+
+
+def as_table(m: Parts) -> list[str]:
+    """Microseconds an item."""
+    loops = m["stages"] - m["calls"] - m["policy"] - m["channels"] * 3 / 4
+    rows = [
+        ("the functions themselves, three calls", m["calls"]),
+        ("`Policy.attempt` around each: did it raise, is it a generator", m["policy"]),
+        ("`put` and `get` of four channels", m["channels"]),
+        ("the workers' loops: whose item is it, and what became of it", loops),
+        ("the source's loop and the consumer's", m["ends"] - m["channels"] / 4),
+        ("**together, in one thread**", m["stages"] + m["ends"]),
+        ("waking and switching threads", m["whole"] - m["stages"] - m["ends"]),
+        ("**a run**", m["whole"]),
+    ]
+    lines = ["| | µs an item |", "|---|---|", *(f"| {name} | {value:.2f} |" for name, value in rows)]
+    rate = f"{m['switches']:.0f} thread switches in 1,000 items"
+    return [
+        *lines,
+        "",
+        f"In that run there were {rate}; one switch to a thread that sleeps takes {m['switch']:.1f} µs.",
+    ]
+
+
+def calls() -> Parts:
+    """The limit, and what it costs to be ready for whatever a call may do."""
+    a, b, c = Same().process_item, Same().process_item, Same().process_item
+    manager = PipelineManager().add_worker(Same)
+    (stage,) = manager._stages
+    attempt, port = stage.policy.attempt, stage.new_port()
+
+    def bare() -> None:
+        for item in range(ITEMS):
+            c(b(a(item)))
+
+    def attempted() -> None:
+        for item in range(ITEMS):
+            attempt(c, attempt(b, attempt(a, item, port), port), port)
+
+    limit = microseconds(bare)
+    return {"calls": limit, "policy": microseconds(attempted) - limit}
+
+
+def channels() -> Parts:
+    four = [Channel[int](100) for _ in range(4)]
+    (p0, g0), (p1, g1), (p2, g2), (p3, g3) = [(channel.put, channel.get) for channel in four]
+
+    def through() -> None:
+        for item in range(ITEMS):
+            p0(item)
+            p1(g0())
+            p2(g1())
+            p3(g2())
+            g3()
+
+    return {"channels": microseconds(through)}
+
+
+def parts() -> Parts:
+    """The threads of a run, one after the other: no queue is ever full, and none empty."""
+    manager = three_stages(queue_size=ITEMS + 1)
+    manager._claim(range(ITEMS), serial=False)
+
+    def ends() -> None:
+        manager._source.start()
+        manager._source.join()
+
+    def stages() -> None:
+        for stage in manager._stages:
+            stage._work(stage.workers[0])
+
+    def consume() -> None:
+        get = manager._results.get
+        for _ in range(ITEMS):
+            get()
+            manager._delivered += 1
+
+    read = microseconds(ends)
+    return {"stages": microseconds(stages), "ends": read + microseconds(consume)}
+
+
+def whole() -> Parts:
+    manager = three_stages(queue_size=100)
+    before = switches()
+
+    def run() -> None:
+        for _ in manager.run(range(ITEMS)):
+            pass
+
+    return {"whole": microseconds(run), "switches": (switches() - before) / ITEMS * 1000}
+
+
+def switch() -> Parts:
+    """Two threads wake each other in turn."""
+    ping, pong = Signal(), Signal()
+    turns = ITEMS // 20
+
+    def answer() -> None:
+        for _ in range(turns):
+            ping.wait()
+            pong.set()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+
+    def ask() -> None:
+        for _ in range(turns):
+            ping.set()
+            pong.wait()
+
+    found = microseconds(ask, turns * 2)
+    thread.join()
+    return {"switch": found}
+
+
+def three_stages(queue_size: int) -> Any:
+    manager = PipelineManager(queue_size=queue_size)
+    for name in ("a", "b", "c"):
+        manager.add_worker(Same, name=name)
+    return manager
+
+
+def microseconds(run: Callable[[], None], number: int = ITEMS) -> float:
+    start = perf_counter()
+    run()
+    return (perf_counter() - start) / number * 1e6
+
+
+def switches() -> int:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_nvcsw + usage.ru_nivcsw
+
+
+if __name__ == "__main__":
+    main()
