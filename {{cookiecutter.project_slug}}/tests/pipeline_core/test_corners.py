@@ -261,7 +261,55 @@ def test_r6_what_a_generator_gave_is_not_kept_while_it_goes_on(until: Until, gat
     manager.wait_for_completion()
 
 
+def test_a_generator_that_raises_when_it_is_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Clings(BaseWorker[int, int]):
+        def process_item(self, item: int) -> Iterator[int]:
+            try:
+                while True:
+                    yield item
+            finally:
+                raise ValueError("not yet")
+
+    results = PipelineManager().add_worker(Clings).run([1])
+    assert next(results) == 1
+    results.close()  # type: ignore[attr-defined]
+    assert "a generator raised when it was closed" in caplog.text
+
+
+def test_a_batch_is_worked_on_after_its_timeout_though_the_source_blocks(gate: threading.Event) -> None:
+    def source() -> Iterator[Thing]:
+        yield Thing()
+        gate.wait()
+
+    results = PipelineManager().add_worker(PassBatch, batch_size=10, batch_timeout=0.001).run(source())
+    assert isinstance(next(results), Thing)
+    assert not gate.is_set()
+    results.close()  # type: ignore[attr-defined]
+
+
 # The stage
+
+
+@pytest.mark.usefixtures("freed_at_once")
+def test_r3_r6_what_waits_for_its_turn_at_a_stop_is_aborted_and_let_go_of(gate: threading.Event, until: Until) -> None:
+    class FirstWaits(BaseWorker[Thing, Thing]):
+        def process_item(self, item: Thing) -> Thing | None:
+            if item is kept[0]:
+                gate.wait()
+            return None if item is kept[2] else item
+
+    kept = [Thing(), Thing(), Thing()]
+    alive = [weakref.ref(thing) for thing in kept]
+    manager = PipelineManager().add_worker(FirstWaits, workers=3)
+    manager.start(kept)
+    until(lambda: manager.report.stages[0].processed == 1)
+    until(lambda: manager.report.stages[0].filtered == 1)
+    manager.stop()
+    gate.set()
+    (stage,) = manager.wait_for_completion(20).stages
+    assert (stage.processed, stage.filtered, stage.aborted) == (0, 1, 2)
+    kept[:] = [None, None, None]  # type: ignore[list-item]
+    until(lambda: not any(thing() for thing in alive))
 
 
 def test_r6_no_thread_of_ours_keeps_the_program_from_its_end(gate: threading.Event) -> None:

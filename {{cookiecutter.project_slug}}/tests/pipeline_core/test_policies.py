@@ -142,7 +142,16 @@ def test_r5_a_stop_interrupts_the_pause_before_a_retry(
     until(lambda: blocks_in("pipeline-fails-0", "wait"))
     manager.stop()
     report = manager.wait_for_completion(20)
-    assert (report.state, report.stages[0].aborted) == ("stopped", 1)
+    assert (report.state, report.stages[0].aborted, report.stages[0].retried) == ("stopped", 1, 0)
+
+
+def test_r5_all_dead_letters_are_counted_and_logged_and_the_first_thousand_are_kept(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    manager = PipelineManager(on_error="skip").add_worker(RefuseOdd)
+    assert list(manager.run(range(2004))) == list(range(0, 2004, 2))
+    assert (manager.report.skipped, len(manager.report.dead_letters)) == (1002, 1000)
+    assert caplog.text.count("skipped: ") == 1002
 
 
 @both_modes

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,6 +82,60 @@ class RaisesInChild(SubTaskPoolWorker[str, str, str, str]):
         if sub == "unpicklable":
             raise Unpicklable(1, 2)
         return self.prefix + sub
+
+
+class Refuses:
+    """Goes out of a process, and into none."""
+
+    def __reduce__(self) -> Any:
+        return int, ("no number",)
+
+
+@importable
+class AnswersStrangely(SubTaskPoolWorker[int, int, Any, Any]):
+    def process_sub_task(self, sub: int) -> Any:
+        return Refuses()
+
+
+@importable
+class FailsInChild(SubTaskPoolWorker[int, int, int, int]):
+    """Can be made and set up here, but not in a child process."""
+
+    def __init__(self, place: str, **pool: Any) -> None:
+        super().__init__(**pool)
+        self.place = place
+        self.fail_in("__init__")
+
+    def setup(self) -> None:
+        self.fail_in("setup")
+
+    def fail_in(self, place: str) -> None:
+        if place == self.place and multiprocessing.parent_process():
+            raise ValueError("no model here")
+
+    def process_sub_task(self, sub: int) -> int:
+        return sub
+
+
+@importable
+class LeavesSlowly(SubTaskPoolWorker[int, int, str, str]):
+    """Answers with its name, and is slow to tear down what it has in the child process."""
+
+    def __init__(self, mark: Path, **pool: Any) -> None:
+        super().__init__(**pool)
+        self.mark = mark
+
+    def process_sub_task(self, sub: int) -> str:
+        return self.name
+
+    def teardown(self) -> None:
+        if multiprocessing.parent_process():
+            time.sleep(0.2)
+            self.mark.touch()
+
+
+class Thing:
+    """Something that a test can see die."""
 
 
 @both_modes
@@ -327,3 +383,64 @@ class IsFork(SubTaskPoolWorker[str, str, Any, Any]):
 
     def process_sub_task(self, sub: str) -> tuple[int, str | None]:
         return os.getppid(), multiprocessing.get_start_method(allow_none=True)
+
+
+def test_r11_a_child_that_cannot_read_the_answer_says_so(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(AnswersStrangely, worker_args={"executor": "process", "sub_workers": 1})
+    with pytest.raises(PipelineError, match="does not unpickle here"):
+        list(manager.run([1]))
+
+
+@pytest.mark.parametrize("place", ["__init__", "setup"])
+def test_r11_a_child_that_cannot_be_set_up_fails_its_items_and_says_so(place: str, child_processes: None) -> None:
+    arguments = {"executor": "process", "sub_workers": 1, "place": place}
+    with pytest.raises(PipelineError, match=r"setup\(\) failed in a child process"):
+        list(PipelineManager().add_worker(FailsInChild, worker_args=arguments).run([1]))
+
+
+def test_r10_a_child_knows_its_name_and_is_torn_down_before_the_run_is_over(
+    child_processes: None, tmp_path: Path
+) -> None:
+    arguments = {"executor": "process", "sub_workers": 1, "mark": tmp_path / "torn down"}
+    manager = PipelineManager().add_worker(LeavesSlowly, name="leaves", worker_args=arguments)
+    assert list(manager.run([1])) == ["leaves"]
+    assert (tmp_path / "torn down").exists()
+
+
+def test_r4_an_error_that_cannot_leave_its_child_brings_its_text_and_its_traceback(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(RaisesInChild, worker_args={"executor": "process", "sub_workers": 1})
+    with pytest.raises(PipelineError, match="Unpicklable: 1 and 2") as caught:
+        list(manager.run(["unpicklable"]))
+    assert "In the child process:" in caught.value.__cause__.__notes__[0]  # type: ignore[union-attr]
+
+
+def test_r11_a_worker_without_sub_tasks_says_what_it_lacks() -> None:
+    with pytest.raises(PipelineError, match=r"defines no process_sub_task\(\)"):
+        list(PipelineManager().add_worker(SubTaskPoolWorker).run([1]))
+
+
+def test_r11_the_window_is_twice_as_wide_as_the_pool_unless_told() -> None:
+    assert SumOfSquares(sub_workers=3).window == 6
+
+
+@pytest.mark.usefixtures("freed_at_once")
+def test_r6_a_pool_that_waits_keeps_no_item(until: Until, gate: threading.Event) -> None:
+    class PassThing(SubTaskPoolWorker[Thing, Thing, Thing, Thing]):
+        def process_sub_task(self, sub: Thing) -> Thing:
+            return sub
+
+    alive: list[weakref.ref[Thing]] = []
+
+    def source() -> Iterator[Thing]:
+        for _ in range(3):
+            thing = Thing()
+            alive.append(weakref.ref(thing))
+            yield thing
+            del thing
+        gate.wait()
+
+    manager = PipelineManager().add_worker(PassThing, worker_args={"sub_workers": 2})
+    manager.start(source())
+    until(lambda: len(alive) == 3 and not any(thing() for thing in alive))
+    gate.set()
+    manager.wait_for_completion(20)

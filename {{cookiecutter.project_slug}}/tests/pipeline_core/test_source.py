@@ -1,0 +1,86 @@
+"""The source at its edges: what it has in hand at a drain or a failure, and how a source function is told."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from {{ cookiecutter.package_name }}.pipeline_core import (
+    SENTINEL,
+    BaseWorker,
+    FailedItem,
+    PipelineError,
+    PipelineManager,
+    robust_put,
+)
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+Until = Callable[[Callable[[], object]], None]
+
+
+class Pass(BaseWorker[Any, Any]):
+    def process_item(self, item: Any) -> Any:
+        return item
+
+
+def test_r7_a_drain_lets_in_what_the_source_has_in_hand(
+    gate: threading.Event, until: Until, blocks_in: Callable[[str, str], bool]
+) -> None:
+    class Waits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            gate.wait()
+            return item
+
+    manager = PipelineManager(queue_size=1).add_worker(Waits)
+    manager.start(range(10))
+    until(lambda: manager.report.read == 3 and blocks_in("pipeline-source", "_wait_for_room"))
+    manager.stop(drain=True)
+    gate.set()
+    report = manager.wait_for_completion(20)
+    assert (report.read, report.source_aborted, report.delivered) == (3, 0, 3)
+
+
+def test_r7_a_drain_ends_the_run_while_the_source_blocks(gate: threading.Event, until: Until) -> None:
+    def source() -> Iterator[int]:
+        yield 1
+        gate.wait()
+
+    manager = PipelineManager().add_worker(Pass)
+    manager.start(source())
+    until(lambda: manager.report.delivered == 1)
+    manager.stop(drain=True)
+    assert manager.wait_for_completion(20).delivered == 1
+    assert not gate.is_set()
+
+
+def test_r7_a_source_function_knows_what_came_in_before_a_drain(until: Until) -> None:
+    put: list[int] = []
+
+    def source(queue: Any, stop_event: threading.Event) -> None:
+        number = 0
+        while robust_put(queue, number, stop_event):
+            number += 1
+        put.append(number)
+
+    manager = PipelineManager(queue_size=1).add_worker(Pass)
+    manager.start(source)
+    until(lambda: manager.report.delivered > 3)
+    manager.stop(drain=True)
+    report = manager.wait_for_completion(20)
+    until(lambda: put)
+    assert put == [report.delivered]
+    assert report.source_aborted <= 1
+
+
+def test_r3_an_item_that_the_source_cannot_make_has_failed_and_nothing_is_read_behind_it() -> None:
+    manager = PipelineManager().add_worker(Pass)
+    with pytest.raises(PipelineError, match="no JSON"):
+        list(manager.run([1, FailedItem("x", ValueError("no JSON")), 3]))
+    report = manager.report
+    assert (report.read, report.source_failed, report.source_aborted) == (2, 1, 0)
+
+
+def test_the_sentinel_has_a_name() -> None:
+    assert repr(SENTINEL) == "SENTINEL"
