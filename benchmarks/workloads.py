@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,11 +89,14 @@ def digest(item: Any) -> Any:
 
 def count_primes(item: Any) -> Any:
     """Pure Python: about a millisecond."""
-    return sum(all(n % d for d in range(2, math.isqrt(n) + 1)) for n in range(2000, 2300))
+    sum(all(n % d for d in range(2, math.isqrt(n) + 1)) for n in range(2000, 2300))
+    return item
 
 
 def timed(peer: Peer, stages: Sequence[Stage], source: Sequence[Any], queue_size: int = 100) -> float:
     """Seconds for all. Every stage gives back what it got, so the results must be the source's items."""
+    if peer.name == "bare":
+        return max(alone(stage, source) for stage in stages)
     warm_up(peer)
     start = time.perf_counter()
     results = list(peer.run(source, stages, queue_size))
@@ -109,23 +112,24 @@ def warm_up(peer: Peer) -> None:
     list(peer.run([0], [Stage(same)], 100))
 
 
-def run_bare(source: Iterable[Any], stages: Sequence[Stage], queue_size: int) -> Iterator[Any]:
-    """No pipeline: only the threads of the stage with the most to do, each with its share of the items."""
-    source = list(source)
-    stage = max(stages, key=lambda stage: stage.workers)
+def alone(stage: Stage, source: Sequence[Any]) -> float:
+    """Seconds that the stage's threads take without a pipeline, each with its share of the items."""
     shares = [source[number :: stage.workers] for number in range(stage.workers)]
     threads = [
         threading.Thread(target=lambda share=share: [stage.function(item) for item in share]) for share in shares
     ]
+    start = time.perf_counter()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    yield from source
+    return time.perf_counter() - start
 
 
 EVERYONE = PEERS | {
-    "bare": Peer("bare", run_bare, "the threads of the slowest stage, and no pipeline"),
+    "bare": Peer(
+        "bare", run_loop, "each stage's threads alone, without a pipeline: as long as the slowest of them takes"
+    ),
     "shipped": Peer(
         "shipped", run_loop, "the example as it is: the model asked in batches, a pool of threads that draws"
     ),
@@ -152,8 +156,8 @@ def length(peer: Peer, x: X, scale: float) -> float:
 
 
 def io(peer: Peer, x: X, scale: float) -> float:
-    """Share of the ideal: what a thread needs that does nothing but the sleeps of the slowest stage."""
-    source = range(max(20, int(1000 * scale)))
+    """Share of the ideal, 2 ms an item: all three stages need that."""
+    source = range(max(20, int(2000 * scale)))
     seconds = timed(peer, [Stage(sleep(0.002)), Stage(sleep(0.016), 8), Stage(sleep(0.004), 2)], source)
     return 0.002 * len(source) / seconds
 

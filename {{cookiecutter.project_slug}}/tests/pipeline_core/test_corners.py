@@ -298,17 +298,17 @@ def test_r3_r6_what_waits_for_its_turn_at_a_stop_is_aborted_and_let_go_of(gate: 
                 gate.wait()
             return None if item is kept[2] else item
 
-    kept = [Thing(), Thing(), Thing()]
+    kept = [Thing(), Thing(), Thing(), Thing()]
     alive = [weakref.ref(thing) for thing in kept]
-    manager = PipelineManager().add_worker(FirstWaits, workers=3)
+    manager = PipelineManager().add_worker(FirstWaits, workers=4)
     manager.start(kept)
-    until(lambda: manager.report.stages[0].processed == 1)
+    until(lambda: manager.report.stages[0].processed == 2)
     until(lambda: manager.report.stages[0].filtered == 1)
     manager.stop()
     gate.set()
     (stage,) = manager.wait_for_completion(20).stages
-    assert (stage.processed, stage.filtered, stage.aborted) == (0, 1, 2)
-    kept[:] = [None, None, None]  # type: ignore[list-item]
+    assert (stage.processed, stage.filtered, stage.aborted) == (0, 1, 3)
+    kept[:] = [None] * 4  # type: ignore[list-item]
     until(lambda: not any(thing() for thing in alive))
 
 

@@ -82,5 +82,15 @@ def test_r3_an_item_that_the_source_cannot_make_has_failed_and_nothing_is_read_b
     assert (report.read, report.source_failed, report.source_aborted) == (2, 1, 0)
 
 
+def test_after_the_sentinel_nobody_waits_for_the_source_function(gate: threading.Event) -> None:
+    def source(queue: Any, stop_event: threading.Event) -> None:
+        robust_put(queue, 1, stop_event)
+        robust_put(queue, SENTINEL, stop_event)
+        gate.wait()
+
+    assert list(PipelineManager().add_worker(Pass).run(source)) == [1]
+    assert not gate.is_set()
+
+
 def test_the_sentinel_has_a_name() -> None:
     assert repr(SENTINEL) == "SENTINEL"
