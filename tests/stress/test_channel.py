@@ -56,6 +56,19 @@ class AgainstADeque(RuleBasedStateMachine):
             assert not self.cancelled
             assert item == self.model.popleft()
 
+    @rule()
+    def get_what_is_ready(self) -> None:
+        number = self.channel.ready()
+        assert number <= (0 if self.cancelled else len(self.model))
+        assert [*self.channel.next(number)] == [self.model.popleft() for _ in range(number)]
+
+    @rule()
+    def put_what_finds_room(self) -> None:
+        room = self.channel.room()
+        assert (room <= 0) if self.closed else (room == self.capacity - len(self.model))
+        for _ in range(room):
+            self.put()
+
     @precondition(lambda self: not self.closed and not self.model)
     @rule(timeout=st.sampled_from([-1, 0, 0.001]))
     def get_times_out(self, timeout: float) -> None:
@@ -131,6 +144,7 @@ def hammer(capacity: int, refill: int | None, items: int, end: str, seed: int) -
         while True:
             with suppress(Empty):
                 got.append(channel.get(patience))
+                got.extend(channel.next(channel.ready()))
             if end == "reader leaves" and len(got) > items // 3:
                 channel.cancel()
                 return
@@ -149,7 +163,7 @@ def hammer(capacity: int, refill: int | None, items: int, end: str, seed: int) -
         side.join(30)
         assert not side.is_alive(), f"hangs: {(capacity, refill, items, end, seed)}"
         assert side.error is None or isinstance(side.error, Closed), side.error
-    left = list(channel._items)
+    left = list(channel.items)
     assert got + left == list(range(len(got) + len(left))), (capacity, refill, end, seed)
     assert put == got + left
     assert len(left) <= capacity

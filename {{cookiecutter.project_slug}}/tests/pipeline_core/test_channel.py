@@ -138,13 +138,13 @@ def test_the_channel_knows_who_waited(blocked: Background) -> None:
     waiting = blocked(channel.get)
     channel.put(0)
     waiting.result()
-    assert channel.reader_waited > 0
-    assert channel.writer_waited == 0
+    assert channel.reading.seconds() > 0
+    assert channel.writing.seconds() == 0
     channel.put(1)
     waiting = blocked(channel.put, 2)
     channel.get()
     waiting.result()
-    assert channel.writer_waited > 0
+    assert channel.writing.seconds() > 0
 
 
 @pytest.mark.parametrize("capacity", [1, 2, 100])

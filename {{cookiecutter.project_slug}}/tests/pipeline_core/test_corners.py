@@ -19,8 +19,8 @@ from {{ cookiecutter.package_name }}.pipeline_core.channel import (
     Channel,
     Signal,
 )
-from {{ cookiecutter.package_name }}.pipeline_core.policy import (
-    Policy,
+from {{ cookiecutter.package_name }}.pipeline_core.ports import (
+    Port,
 )
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -329,17 +329,17 @@ def test_r6_no_thread_of_ours_keeps_the_program_from_its_end(gate: threading.Eve
 
 
 def test_r6_a_fault_of_the_core_itself_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    attempt = Policy.attempt
+    give = Port.give
     in_hand = threading.Barrier(3)
 
-    def broken(policy: Policy, call: Any, item: Any, *more: Any) -> Any:
-        if item in (5, 6, 7):
+    def broken(port: Port, output: Any) -> None:
+        if output in (5, 6, 7):
             in_hand.wait(20)
-        if item == 5:
+        if output == 5:
             raise RuntimeError("the core has a fault")
-        return attempt(policy, call, item, *more)
+        give(port, output)
 
-    monkeypatch.setattr(Policy, "attempt", broken)
+    monkeypatch.setattr(Port, "give", broken)
     manager = PipelineManager(queue_size=1).add_worker(Pass, workers=3)
     with pytest.raises(PipelineError, match="failed in the core"):
         list(manager.run(range(1000)))

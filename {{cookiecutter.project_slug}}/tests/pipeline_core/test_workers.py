@@ -119,8 +119,8 @@ def test_r10_name_stop_event_and_logger_are_there_before_setup() -> None:
     manager = PipelineManager().add_worker(Looks, name="looks")
     ((name, stop_event, logger),) = manager.run([1])
     assert (name, stop_event) == ("looks", manager.stop_event)
-    assert isinstance(logger, logging.Logger)
-    assert logger.name.endswith(".looks")
+    assert isinstance(logger, logging.LoggerAdapter)
+    assert logger.logger.name.endswith(".looks")
 
 
 def test_r10_workers_get_the_arguments_that_the_stage_was_added_with() -> None:

@@ -1,13 +1,15 @@
 """The channel that joins two stages: bounded, and closable from both of its ends."""
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
+from itertools import repeat, starmap
 from queue import Empty
 from threading import TIMEOUT_MAX, Lock
 from time import perf_counter
 from typing import Generic, TypeVar
 
+from .clocks import Waits
 from .errors import PipelineError
 
 T = TypeVar("T")
@@ -51,28 +53,44 @@ class Channel(Generic[T]):
     """
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
         self.failure: PipelineError | None = None
         self.closed = self.cancelled = False
+        self.reader_waits = False
+        self.capacity = capacity
         self.steps: Generator[None, None, None] | None = None
-        self.entered = self.taken = 0  # Items put, and items got.
-        self.reader_waited = self.writer_waited = 0.0  # seconds
-        self._items: deque[T] = deque()
-        self._reader_waits = self._writer_waits = False
+        self.entered = 0  # How many items were put.
+        self.reading, self.writing = Waits(), Waits()  # For an item; for room.
+        self.items: deque[T] = deque()
+        self._read_from = self.items  # An empty one after `cancel`.
+        self._writer_waits = False
         self._item_ready, self._room_ready = Signal(), Signal()
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
+
+    @property
+    def capacity(self) -> int:
+        return self._capacity
+
+    @capacity.setter
+    def capacity(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._spare = capacity // 8  # With so little left, the reader lets the writer go on.
+        self._room = 0 if self.closed else capacity
+
+    @property
+    def taken(self) -> int:
+        """How many items left it. One that is just being put is among them."""
+        return self.entered - len(self.items)
 
     def put(self, item: T) -> None:
         """Add an item, waiting for room. Raises Closed when nobody will read it: it is still yours."""
-        if self.closed or len(self._items) >= self.capacity:
+        if len(self.items) >= self._room:
             self._wait_for_room()
-        self._items.append(item)
         self.entered += 1
-        if self._reader_waits:
-            self._reader_waits = False
-            self._item_ready.set()
+        self.items.append(item)
+        if self.reader_waits:
+            self.wake_reader()
 
     def get(self, timeout: float | None = None) -> T:
         """The oldest item, waiting for one.
@@ -80,59 +98,80 @@ class Channel(Generic[T]):
         Raises Closed at the end of the stream (then see `failure`) or after `cancel`, and `queue.Empty` when
         `timeout` seconds brought nothing.
         """
-        if self.cancelled:
-            raise Closed
-        item = self._items.popleft() if self._items else self._wait_for_item(timeout)
-        self.taken += 1
-        if self._writer_waits and len(self._items) <= self.capacity // 8:
-            self._writer_waits = False
-            self._room_ready.set()
+        items = self._read_from
+        item = items.popleft() if items else self._wait_for_item(timeout)
+        if self._writer_waits and len(items) <= self._spare:
+            self._wake_writer()
         return item
+
+    def room(self) -> int:
+        """How many items the writer can add without waiting: none when nobody will read them."""
+        return self._room - len(self.items)
+
+    def ready(self) -> int:
+        """How many items the reader can get without waiting, and before the writer should be woken."""
+        number = len(self._read_from)
+        return number - self._spare if number > self._spare else number
+
+    def next(self, number: int) -> Iterator[T]:
+        """So many items that are `ready`. Each leaves the channel when the iterator gives it."""
+        return starmap(self.items.popleft, repeat((), number))
+
+    def wake_reader(self) -> None:
+        self.reader_waits = False
+        self._item_ready.set()
+
+    def _wake_writer(self) -> None:
+        self._writer_waits = False
+        self._room_ready.set()
 
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind what is in. Only the first call counts."""
         if not self.closed:
-            self.failure, self.closed = failure, True
+            self.failure, self.closed, self._room = failure, True, 0
         self._item_ready.set()
         self._room_ready.set()
 
     def cancel(self) -> None:
         """Nobody reads on: whoever waits here, or comes later, gets Closed. What is in stays, to be counted."""
-        self.cancelled = True
+        self.cancelled, self._read_from = True, deque()
         self.close()
 
     def clear(self) -> int:
         """Let go of what is in, and say how much that was."""
-        left = len(self._items)
-        self._items.clear()
+        left = len(self.items)
+        self.items.clear()
         return left
 
     def _wait_for_item(self, timeout: float | None) -> T:
-        start = perf_counter()
+        start = self.reading.begin()
         try:
             while True:
                 closed = self.closed  # Before the look: what came in before the end is seen.
-                self._reader_waits = True
-                if self._items:
-                    return self._items.popleft()
+                self.reader_waits = True
+                items = self._read_from
+                if items:
+                    return items.popleft()
                 if closed:
                     raise Closed
+                if self._writer_waits:
+                    self._wake_writer()
                 if self.steps is not None:
                     next(self.steps, None)
                 elif not self._item_ready.wait(None if timeout is None else start + timeout - perf_counter()):
                     raise Empty
         finally:
-            self._reader_waits = False
-            self.reader_waited += perf_counter() - start
+            self.reader_waits = False
+            self.reading.end(start)
 
     def _wait_for_room(self) -> None:
-        start = perf_counter()
+        start = self.writing.begin()
         while not self.closed:
             self._writer_waits = True
-            if len(self._items) < self.capacity:
+            if len(self.items) < self.capacity:
                 break
             self._room_ready.wait()
         self._writer_waits = False
-        self.writer_waited += perf_counter() - start
+        self.writing.end(start)
         if self.closed:
             raise Closed

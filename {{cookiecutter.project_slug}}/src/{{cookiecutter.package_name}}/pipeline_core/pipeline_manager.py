@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
 from threading import TIMEOUT_MAX, Event, Lock, Thread, current_thread
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any, Literal
 
 from .base_worker import BaseWorker
@@ -16,6 +16,7 @@ from .channel import Channel, Closed
 from .checks import check_choice, check_count, check_seconds
 from .errors import DeadLetter, PipelineError
 from .policy import DeadLetters, Policy
+from .ports import Port
 from .report import PipelineReport
 from .source import Source, SourceLike
 from .stacks import stacks
@@ -36,7 +37,12 @@ class PipelineManager:
                        0 to 1 is their share of the items read (judged from 100 items on, and at the end)
     `stall_timeout`    seconds without any progress after which the stacks of all workers are logged
     `on_dead_letter`   called with each DeadLetter, in the worker's thread, one call at a time
+
+    Its attribute `on_port`, set before the start, is called in each of the stages' threads with the stage's name and the
+    `Port` through which that thread takes items in and hands results on: for whoever wants to watch them pass.
     """
+
+    on_port: Callable[[str, Port], None] | None = None
 
     def __init__(
         self,
@@ -70,6 +76,7 @@ class PipelineManager:
         self._delivered = self._undelivered = 0
         self._started: float | None = None
         self._ended: float | None = None
+        self._cpu_started, self._cpu_ended = 0.0, 0.0
         self._error: PipelineError | None = None
 
     def add_worker(
@@ -94,8 +101,7 @@ class PipelineManager:
         `retries`        attempts after a failed one, with growing pauses
         `batch_size`     items for each call of `process_batch`; a batch is complete after `batch_timeout` seconds, too
         """
-        if self._state != "new":
-            raise RuntimeError("add_worker() after the start: stages are added before run() or start()")
+        self._check_not_started("add_worker")
         if not (isinstance(worker_class, type) and issubclass(worker_class, BaseWorker)):
             raise TypeError(f"worker_class must be a subclass of BaseWorker, not {worker_class!r}")
         method = "process_item" if batch_size is None else "process_batch"
@@ -121,6 +127,34 @@ class PipelineManager:
         inbox.capacity = queue_size or self.queue_size
         kind = name, self.name, worker_class, arguments, workers, batch_size, batch_timeout, self.ordered
         self._stages.append(Stage(*kind, inbox, self._results, self._policy(name, on_error or self.on_error, retries)))
+        return self
+
+    def tune(self, *, workers: Mapping[str, int] | None = None, queue_size: int | None = None) -> "PipelineManager":
+        """Change what was told, before the start: the workers of stages, by name, and the size of all queues.
+
+        In a stage with a sub-task pool, `workers` are those who do its sub-tasks.
+        """
+        self._check_not_started("tune")
+        check_count("queue_size", queue_size, optional=True)
+        for name, number in (workers or {}).items():
+            check_count(f"workers of {name}", number)
+            stage = self._stages[self._position(name)]
+            if stage.worker_class._has_window:
+                stage.worker_args["sub_workers"] = number
+            else:
+                stage.size = number
+        for channel in [stage.inbox for stage in self._stages] + [self._results]:
+            channel.capacity = queue_size or channel.capacity
+        return self
+
+    def keep(self, first: str, last: str | None = None) -> "PipelineManager":
+        """Drop the stages before `first` and behind `last`, before the start: the source then gives what `first` takes."""
+        self._check_not_started("keep")
+        begin, end = self._position(first), self._position(last or self.stage_names[-1]) + 1
+        if begin >= end:
+            raise ValueError(f"there is no stage from {first!r} to {last!r}: they come in the order {self.stage_names}")
+        self._stages = self._stages[begin:end]
+        self._source.outbox, self._results = self._stages[0].inbox, self._stages[-1].outbox
         return self
 
     def run(self, source: SourceLike, *, serial: bool = False) -> Generator[Any, None, None]:
@@ -204,7 +238,25 @@ class PipelineManager:
             skipped=self._dead_letters.count,
             dead_letters=tuple(self._dead_letters.kept),
             error=self._error,
+            source_busy=self._source_busy(seconds),
+            cpu_seconds=(self._cpu_ended or process_time()) - self._cpu_started if seconds else 0.0,
+            consumer_busy=_share(self._results.reading.seconds(), seconds),
         )
+
+    def _check_not_started(self, method: str) -> None:
+        if self._state != "new":
+            raise RuntimeError(f"{method}() after the start: stages are as they are once run() or start() is called")
+
+    def _position(self, stage: str) -> int:
+        if stage not in self.stage_names:
+            raise ValueError(f"there is no stage {stage!r}: there are {', '.join(self.stage_names)}")
+        return self.stage_names.index(stage)
+
+    def _source_busy(self, seconds: float) -> float:
+        if self._started is None:
+            return 0.0
+        after_its_end = 0.0 if self._source.ended is None else self._started + seconds - self._source.ended
+        return _share(self._source.outbox.writing.seconds() + max(0.0, after_its_end), seconds)
 
     def _policy(self, stage: str, on_error: OnError, retries: int = 0) -> Policy:
         return Policy(stage, self.stop_event, self._dead_letters if on_error == "skip" else None, retries)
@@ -220,13 +272,14 @@ class PipelineManager:
             self._state = "running"
         try:
             for stage in self._stages:
+                stage.on_port = self.on_port
                 stage.open(serial=serial)
         except PipelineError as error:
             self._state, self._error = "failed", error
             raise
 
     def _launch(self) -> None:
-        self._started = perf_counter()
+        self._started, self._cpu_started = perf_counter(), process_time()
         if self._results.steps is None:
             for stage in self._stages:
                 stage.start()
@@ -300,7 +353,7 @@ class PipelineManager:
             )
         self._error = failure
         self._state = "failed" if failure is not None else "completed" if completed else "stopped"
-        self._ended = perf_counter()
+        self._ended, self._cpu_ended = perf_counter(), process_time()
         self._finished.set()
         self._join()
         with suppress(Exception):  # A log handler that raises must not hide the failure.
@@ -322,6 +375,11 @@ class PipelineManager:
     def _moved(self) -> tuple[object, ...]:
         report = self.report
         return report.read, report.delivered, *((s.received, s.emitted, s.retried) for s in report.stages)
+
+
+def _share(waited: float, seconds: float) -> float:
+    """How much of the time was not waited."""
+    return min(1.0, max(0.0, 1 - waited / seconds)) if seconds else 0.0
 
 
 def _stage_name(worker_class: type) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .channel import Closed
 from .errors import DeadLetter, Failure, PipelineError
-from .ports import Port
+from .ports import NOTHING, Port
 
 KEPT_DEAD_LETTERS = 1000
 FRACTION_FROM = 100  # Items read before a fraction of failures says anything.
@@ -48,23 +48,38 @@ class Policy:
     backoff: float = 0.1  # seconds before the first retry; doubles with each
     max_backoff: float = 30.0
 
-    def attempt(self, call: Callable[[Any], Any], item: Any, port: Port, phase: str = "process_item") -> Any:
+    def attempt(
+        self,
+        call: Callable[[Any], Any],
+        item: Any,
+        port: Port,
+        phase: str = "process_item",
+        *,
+        output: Any = NOTHING,
+        error: BaseException | None = None,
+    ) -> Any:
         """Call, perhaps several times, and say what became of it: the output, None, an Expansion, or a Failure.
 
-        Only an Exception is tried again: SystemExit and its like mean it. Raises Closed after a stop.
+        Whoever has called once gives the `output` or the `error`. Only an Exception is tried again: SystemExit and its
+        like mean it. Raises Closed after a stop.
         """
         attempt = 1
         while True:
             try:
-                output = call(item)
+                if error is not None:
+                    raise error
+                if output is NOTHING:
+                    output = port.times.call(call, item)
                 if type(output) is GeneratorType:  # What fails before it gave anything can be tried again.
-                    return Expansion(next(output, None), output, attempt)
+                    return Expansion(port.times.call(next, output, None), output, attempt)
                 return output
             except Closed:
                 raise
-            except BaseException as error:
-                if attempt > self.retries or not isinstance(error, Exception):
-                    return Failure(self.blame(error, phase, item, port.ticket, attempt))
+            except BaseException as raised:
+                if attempt > self.retries or not isinstance(raised, Exception):
+                    return Failure(self.blame(raised, phase, item, port.ticket, attempt))
+            finally:
+                output, error = NOTHING, None  # It knows this frame: no cycle.
             if self.stop_event.wait(self.delay(attempt)):
                 raise Closed
             port.fates["retried"] += 1
@@ -116,7 +131,7 @@ class DeadLetters:
             if len(self.kept) < KEPT_DEAD_LETTERS:
                 self.kept.append(letter)
             try:
-                logger.warning("skipped: %s", failure)
+                logger.warning("skipped: %s", failure, extra={"stage": failure.stage, "item_index": failure.index})
                 if self._callback is not None:
                     self._callback(letter)
             except BaseException as error:

@@ -4,13 +4,17 @@ Who lets go of an item without passing it on counts it, in a counter of its own;
 """
 
 from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
+from itertools import repeat, starmap
 from queue import Empty
-from threading import Condition, Lock
+from threading import Condition, Lock, get_ident
 from time import perf_counter
 from typing import Any, Final
 
 from .channel import Channel, Closed
+from .clocks import ServiceTimes, Waits
 from .errors import Failure, PipelineError
 
 FATES = ("processed", "filtered", "failed", "aborted", "retried")
@@ -26,7 +30,7 @@ class Outlet:
     """
 
     def __init__(self, outbox: Channel[Any], window: int, *, ordered: bool) -> None:
-        self.waited = 0.0  # seconds, of all who waited here
+        self.room_waits, self.turn_waits = Waits(), Waits()  # For what comes behind; for the head of the order.
         self.outbox = outbox
         self._window = window
         self._ordered = ordered
@@ -44,9 +48,10 @@ class Outlet:
         with self._changed:
             place = ticket if self._ordered else self._head
             if self._must_wait(place):
-                start = perf_counter()
+                waits = self.room_waits if self._releasing else self.turn_waits
+                start = waits.begin()
                 self._changed.wait_for(lambda: not self._must_wait(place))
-                self.waited += perf_counter() - start
+                waits.end(start)
             if self._closed:
                 raise Closed
             self._held += 1
@@ -100,6 +105,14 @@ class Outlet:
                     return None
 
 
+class Intake:
+    """What the ports of a stage share where they take items in."""
+
+    def __init__(self) -> None:
+        self.turn = Lock()  # Whose turn it is to take; guards the rest.
+        self.tickets = 0  # How many are given out.
+
+
 class Port:
     """One thread's side of a stage.
 
@@ -110,10 +123,17 @@ class Port:
 
     ticket = -1  # Which of the stage's items is in hand, in the order of the input, from 0.
 
-    def __init__(self, inbox: Channel[Any], taking: Lock, outlet: Outlet) -> None:
+    def __init__(self, inbox: Channel[Any], intake: Intake, outlet: Outlet) -> None:
         self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
-        self.waited = 0.0  # seconds, for its turn to take
-        self._inbox, self._taking, self._outlet = inbox, taking, outlet
+        self.waits = Waits()  # For its turn to take.
+        self.times = ServiceTimes()
+        self.thread = get_ident()
+        self._inbox, self._intake, self._outlet = inbox, intake, outlet
+
+    def rounds(self, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:
+        """What to call, and for which items, in turns without end. Called with `function` itself, its outputs find room."""
+        while True:
+            yield partial(self.times.call, function), starmap(self.take, repeat(()))
 
     def take(self) -> Any:
         return self.take_batch(1)[0]
@@ -123,15 +143,16 @@ class Port:
 
         Their tickets are consecutive, and the first one's is `ticket`.
         """
-        start = perf_counter()
-        with self._taking:
-            self.waited += perf_counter() - start
+        start = self.waits.begin()
+        with self._intake.turn:
+            self.waits.end(start)
             items = [self._inbox.get()]
-            self.ticket = self._inbox.taken - 1
+            self.ticket = self._intake.tickets
             deadline = None if timeout is None else perf_counter() + timeout
             with suppress(Closed, Empty):
                 while len(items) < size:
                     items.append(self._inbox.get(None if deadline is None else deadline - perf_counter()))
+            self._intake.tickets += len(items)
             if self._inbox.cancelled:
                 self.fates["aborted"] += len(items)
                 raise Closed
@@ -155,14 +176,25 @@ class Port:
 class LonePort(Port):
     """The port of a stage's only thread: order keeps itself, and nothing stands between it and the channels."""
 
-    def __init__(self, inbox: Channel[Any], taking: Lock, outlet: Outlet) -> None:
-        super().__init__(inbox, taking, outlet)
+    def __init__(self, inbox: Channel[Any], intake: Intake, outlet: Outlet) -> None:
+        super().__init__(inbox, intake, outlet)
         self.take = inbox.get  # type: ignore[method-assign]
         self.give = self.emit = outlet.outbox.put  # type: ignore[assignment, method-assign]
+
+    def rounds(self, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:
+        """One item is waited for, and measured; then come those that lie there, as far as there is room for the outputs."""
+        inbox, outbox, times = self._inbox, self._outlet.outbox, self.times
+        measured = partial(times.call, function)
+        while True:
+            yield measured, starmap(self.take, ((),))
+            number = min(times.passing, inbox.ready(), outbox.room())
+            if number > 0:
+                times.passing -= number
+                yield function, inbox.next(number)
 
     def finish(self) -> None:
         pass
 
     @property
     def ticket(self) -> int:  # type: ignore[override]
-        return self._inbox.taken - 1
+        return sum(self.fates.values()) - self.fates["retried"]

@@ -13,9 +13,15 @@ class StageReport:
                 their attempts), and `aborted` were in when the run ended
     `emitted`   outputs; more than `processed` where a stage yields several for an item
     `retried`   attempts beyond the first
-    `busy`, `waiting_for_input`, `waiting_for_output`
+    `busy`, `waiting_for_input`, `waiting_for_output`, `waiting_for_order`
                 shares of its workers' time, from 0 to 1. Busy near 1: this stage limits the pipeline. Waiting for
-                output: a later one does. Waiting for input: an earlier one, or the source
+                output: a later one does. Waiting for input: an earlier one, or the source. Waiting for order: results
+                are done, and an item in front of them is not. Of a sub-task pool, `busy` is about those who do sub-tasks
+    `computing` share of the busy time that was CPU time of the stage's threads: near 1, it computes; near 0, it waits
+    `p50`, `p95`, `p99`
+                service times, in seconds: of one call, of an item's part of a batch, of each output of a generator
+    `queued`    items that wait in front of it, and `queue_size` may
+    `pool`      "thread" or "process": it is a sub-task pool with `workers` of them; else ""
     """
 
     name: str
@@ -30,6 +36,14 @@ class StageReport:
     busy: float
     waiting_for_input: float
     waiting_for_output: float
+    waiting_for_order: float = 0.0
+    computing: float = 0.0
+    p50: float = 0.0
+    p95: float = 0.0
+    p99: float = 0.0
+    queued: int = 0
+    queue_size: int = 1
+    pool: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +56,10 @@ class PipelineReport:
     `delivered`      results that the consumer got; `undelivered` ones were on their way when the run ended
     `dead_letters`   the first items that were given up; `skipped` says how many there were
     `error`          what ended the run
+    `source_busy`, `consumer_busy`
+                     shares of the time, from 0 to 1, in which the source was asked for its next item, and the consumer
+                     did something with the last one
+    `cpu_seconds`    CPU time of the whole process since the start of the run, without its child processes
     """
 
     name: str
@@ -56,6 +74,9 @@ class PipelineReport:
     skipped: int
     dead_letters: tuple[DeadLetter, ...]
     error: PipelineError | None
+    source_busy: float = 0.0
+    consumer_busy: float = 0.0
+    cpu_seconds: float = 0.0
 
     @property
     def failed(self) -> int:

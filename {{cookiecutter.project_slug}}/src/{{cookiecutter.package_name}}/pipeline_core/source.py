@@ -1,9 +1,11 @@
 """Where the items come from: an iterable, or a function that puts them into a queue."""
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from queue import Full
 from threading import Event, Lock, Thread
+from time import perf_counter
 from typing import Any, Final, Protocol
 
 from .channel import Channel, Closed
@@ -68,6 +70,7 @@ class Source:
         self.thread = Thread(target=self._run, name=f"{pipeline}-source", daemon=True)
         self._policy = policy
         self._putting = Lock()
+        self.ended: float | None = None  # When it gave its last item.
         self._reading = True  # In code that is not ours, which may block for ever.
         self._drained = self._ended = False
 
@@ -111,8 +114,7 @@ class Source:
             self.thread.join(GRACE if self._reading else None)
 
     def _run(self) -> None:
-        for _ in self._steps:
-            pass
+        deque(self._steps, maxlen=0)
 
     def _read(self, source: SourceLike) -> Generator[None, None, None]:
         """Feed item by item; after each, control is the caller's. A function feeds all in one step."""
@@ -128,6 +130,7 @@ class Source:
                 self.failure = self._policy.blame(error, "read")
         finally:
             self._reading = False
+            self.ended = perf_counter()
             self.outbox.close(self.failure)
 
     def _feed(self, iterator: Iterator[Any]) -> Generator[None, None, None]:

@@ -1,16 +1,16 @@
 """What the threads of a pipeline are doing right now, for people who wait for them."""
 
+import os
 import sys
 import threading
 import traceback
 from itertools import dropwhile
-from pathlib import Path
 from types import FrameType
 
 from .policy import Policy
 from .stage import Stage
 
-_CORE = str(Path(__file__).parent)
+_CORE = os.path.dirname(__file__)
 
 
 def stacks(stages: list[Stage], *, only_busy: bool) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 from .base_worker import BaseWorker
 from .channel import Channel, Closed
+from .clocks import ServiceTimes, quantiles
 from .errors import PipelineError
 from .policy import Policy
-from .ports import FATES, LonePort, Outlet, Port
+from .ports import FATES, Intake, LonePort, Outlet, Port
 from .report import StageReport
 
 
@@ -37,11 +38,13 @@ class Stage:
         self.workers: list[BaseWorker[Any, Any]] = []
         self.threads: list[Thread] = []
         self.ports: list[Port] = []
+        self.on_port: Callable[[str, Port], None] | None = None
+        self.pool_times: list[ServiceTimes] = []  # Of the threads that do sub-tasks.
         self.failure: PipelineError | None = None  # What failed here first.
         self._late_failure: PipelineError | None = None
         window = self.inbox.capacity if self.ordered and not self.worker_class._has_window else 0
         self._outlet = Outlet(self.outbox, window, ordered=self.ordered)
-        self._taking, self._leaving = Lock(), Lock()
+        self._intake, self._leaving = Intake(), Lock()
         self._started = self._ended = 0.0
         self._serial = False
 
@@ -68,8 +71,11 @@ class Stage:
 
     def new_port(self) -> Port:
         alone = self.size == 1 and self.batch_size is None and not self.worker_class._has_window and not self._serial
-        self.ports.append((LonePort if alone else Port)(self.inbox, self._taking, self._outlet))
-        return self.ports[-1]
+        port = (LonePort if alone else Port)(self.inbox, self._intake, self._outlet)
+        self.ports.append(port)
+        if self.on_port is not None:
+            self.on_port(self.name, port)
+        return port
 
     def fail(self, failure: PipelineError) -> None:
         """The run ends here. What was taken in before still goes out, if it can."""
@@ -92,26 +98,45 @@ class Stage:
         """After the last thread has left: count what nobody took, and what never went out."""
         fates = (self.ports[0] if self.ports else self.new_port()).fates
         left, dropped = self.inbox.clear(), self._outlet.dropped()
-        self.inbox.taken += left
         fates["aborted"] += left + dropped
         fates["processed"] -= dropped
 
     def close_accounts(self, given: int) -> int:
         """After Ctrl-C in the plain loop, which may strike between any two counts: what is nowhere was aborted."""
-        self.inbox.taken = given
         fates = self.ports[0].fates
         fates["aborted"] += given + fates["retried"] - sum(fates.values())
         return self.outbox.entered
 
     def report(self) -> StageReport:
-        seconds = max((self._ended or perf_counter()) - self._started, 1e-9) * (len(self.ports) or 1)
-        to_take = min(1.0, (self.inbox.reader_waited + sum(port.waited for port in self.ports)) / seconds)
-        to_give = min(1.0, (self.outbox.writer_waited + self._outlet.waited) / seconds)
-        busy = max(0.0, 1 - to_take - to_give)
-        fates = {fate: sum(port.fates[fate] for port in self.ports) for fate in FATES}
-        flow = self.inbox.taken, self.outbox.entered
+        ports = list(self.ports)
+        elapsed = max((self._ended or perf_counter()) - self._started, 1e-9) if self._started else 1e-9
+        seconds = elapsed * (len(ports) or 1)
+        to_take = min(1.0, (self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)) / seconds)
+        to_give = min(1.0, (self.outbox.writing.seconds() + self._outlet.room_waits.seconds()) / seconds)
+        in_order = min(1.0, self._outlet.turn_waits.seconds() / seconds)
+        busy = max(0.0, 1 - to_take - to_give - in_order)
+        times = list(self.pool_times) or [port.times for port in ports]
+        if self.pool_times:
+            busy = min(1.0, sum(some.seconds for some in times) / (elapsed * len(times)))
+        computed = sum(some.cpu_seconds for some in times) / max(sum(some.seconds for some in times), 1e-9)
+        p50, p95, p99 = quantiles(times, (0.5, 0.95, 0.99))
         return StageReport(
-            self.name, self.size, *flow, **fates, busy=busy, waiting_for_input=to_take, waiting_for_output=to_give
+            self.name,
+            len(self.pool_times) or self.size,
+            self.inbox.taken,
+            self.outbox.entered,
+            **{fate: sum(port.fates[fate] for port in ports) for fate in FATES},
+            busy=busy,
+            waiting_for_input=to_take,
+            waiting_for_output=to_give,
+            waiting_for_order=in_order,
+            computing=min(1.0, computed),
+            p50=p50,
+            p95=p95,
+            p99=p99,
+            queued=len(self.inbox),
+            queue_size=self.inbox.capacity,
+            pool=self.worker_args.get("executor", "thread") if self.worker_class._has_window else "",
         )
 
     def _make_worker(self) -> BaseWorker[Any, Any]:
@@ -119,7 +144,7 @@ class Stage:
             worker = self.worker_class(**self.worker_args)
         except BaseException as error:
             raise self.policy.blame(error, "__init__") from error
-        worker._attach(self.name, self.policy.stop_event)
+        worker._attach(self.name, self.policy.stop_event, self.ports)
         worker._stage = self
         return worker
 

@@ -1,20 +1,15 @@
 """A stage that cuts each item into sub-tasks, runs them in a pool of threads or processes, and joins them in order."""
 
-import multiprocessing
 import os
-import pickle
-import signal
-import traceback
-from collections.abc import Callable, Iterable
-from multiprocessing.connection import Connection
+from collections.abc import Iterable
 from queue import SimpleQueue
-from threading import Event, Lock, Thread
+from threading import Lock, Thread
 from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
 from .channel import Closed
 from .checks import check_choice, check_count
-from .errors import short
+from .clocks import ServiceTimes
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -134,108 +129,22 @@ class _Pool:
             thread.join()
 
     def _serve(self) -> None:
-        child = _Child(self._worker) if self._worker.executor == "process" else None
-        call: Callable[[Any], Any] = child.call if child is not None else self._worker.process_sub_task
+        child, call = None, self._worker.process_sub_task
+        if self._worker.executor == "process":
+            from .child_process import ChildProcess  # It takes 20 ms to import, which few pipelines need.
+
+            child = ChildProcess(self._worker)
+            call = child.call
+        times = ServiceTimes()
+        self._worker._stage.pool_times.append(times)
         while (sub_task := self._sub_tasks.get()) is not None:
             job, position, sub = sub_task
             try:
                 if job.over or self._worker.stop_event.is_set():
                     raise Closed
-                job.done.put((position, call(sub), None))
+                job.done.put((position, times.call(call, sub), None))
             except BaseException as error:
                 job.done.put((position, None, error))
             del sub_task, job, sub
         if child is not None:
             child.end()
-
-
-class _Child:
-    """A child process with a worker of its own, for one thread. One that has died is replaced at the next call."""
-
-    _context: Any = multiprocessing.get_context(
-        "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    )
-    _lock = Lock()  # The start and the end of processes are not made for threads.
-
-    def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any]) -> None:
-        self._arguments = (type(worker), worker._stage.worker_args, worker.name)
-        self._process: Any = None
-        self._connection: Any = None
-
-    def call(self, sub: Any) -> Any:
-        """Do a sub-task in the child. Raises what it raised there, and RuntimeError if the child died."""
-        if self._process is None or not self._process.is_alive():
-            self._start()
-        try:
-            self._connection.send(sub)
-            answer = self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            self.end()
-            raise RuntimeError("a child process died in mid-task: killed, crashed or out of memory") from error
-        try:
-            done, result = pickle.loads(answer)
-        except BaseException as error:
-            raise RuntimeError("what a child process answered does not unpickle here") from error
-        if done:
-            return result
-        raise result
-
-    def end(self) -> None:
-        if self._process is not None:
-            self._connection.close()
-            with self._lock:
-                self._process.join()
-            self._process = None
-
-    def _start(self) -> None:
-        self._connection, theirs = self._context.Pipe()
-        process = self._context.Process(target=_serve_in_child, args=(theirs, *self._arguments), daemon=True)
-        try:
-            with self._lock:
-                process.start()
-        finally:
-            theirs.close()
-        self._process = process
-
-
-def _serve_in_child(
-    connection: Connection, worker_class: type[SubTaskPoolWorker[Any, Any, Any, Any]], worker_args: Any, name: str
-) -> None:
-    """Make a worker, set it up, and answer until the parent closes. Ctrl-C is the parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker = setup_error = None
-    try:
-        worker = worker_class(**worker_args)
-        worker._attach(name, Event())
-        worker.setup()
-    except BaseException as error:
-        setup_error = error
-    try:
-        while True:
-            sub_task = connection.recv_bytes()
-            try:
-                if worker is None or setup_error is not None:
-                    raise RuntimeError("setup() failed in a child process") from setup_error
-                answer = pickle.dumps((True, worker.process_sub_task(pickle.loads(sub_task))))
-            except BaseException as error:
-                answer = _pickled(error)
-            connection.send_bytes(answer)
-    except (EOFError, OSError):
-        pass
-    finally:
-        if worker is not None:
-            worker.teardown()
-
-
-def _pickled(error: BaseException) -> bytes:
-    """An answer that carries the error, or its text if it cannot travel; its traceback goes along as a note."""
-    where = f"In the child process:\n{traceback.format_exc()}"
-    try:
-        error.add_note(where)
-        answer = pickle.dumps((False, error))
-        pickle.loads(answer)
-    except Exception:
-        error = RuntimeError(f"{type(error).__name__}: {short(error, str)}")
-        error.add_note(where)
-        answer = pickle.dumps((False, error))
-    return answer
