@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from .clocks import Histogram, quantile
 from .errors import DeadLetter, PipelineError
 
 
@@ -18,8 +19,9 @@ class StageReport:
                 output: a later one does. Waiting for input: an earlier one, or the source. Waiting for order: results
                 are done, and an item in front of them is not. Of a sub-task pool, `busy` is about those who do sub-tasks
     `computing` share of the busy time that was CPU time of the stage's threads: near 1, it computes; near 0, it waits
-    `p50`, `p95`, `p99`
-                service times, in seconds: of one call, of an item's part of a batch, of each output of a generator
+    `service_times`
+                how long calls took: pairs of seconds and a number of calls; of one call, of an item's part of a batch, of
+                each output of a generator. `p50`, `p95`, `p99` are its quantiles, in seconds
     `queued`    items that wait in front of it, and `queue_size` may
     `pool`      "thread" or "process": it is a sub-task pool with `workers` of them; else ""
     """
@@ -38,12 +40,22 @@ class StageReport:
     waiting_for_output: float
     waiting_for_order: float = 0.0
     computing: float = 0.0
-    p50: float = 0.0
-    p95: float = 0.0
-    p99: float = 0.0
+    service_times: Histogram = ()
     queued: int = 0
     queue_size: int = 1
     pool: str = ""
+
+    @property
+    def p50(self) -> float:
+        return quantile(self.service_times, 0.5)
+
+    @property
+    def p95(self) -> float:
+        return quantile(self.service_times, 0.95)
+
+    @property
+    def p99(self) -> float:
+        return quantile(self.service_times, 0.99)
 
 
 @dataclass(frozen=True)

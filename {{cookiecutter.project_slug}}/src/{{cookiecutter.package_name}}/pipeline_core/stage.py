@@ -11,7 +11,7 @@ from typing import Any
 
 from .base_worker import BaseWorker
 from .channel import Channel, Closed
-from .clocks import ServiceTimes, quantiles
+from .clocks import ServiceTimes, histogram
 from .errors import PipelineError
 from .policy import Policy
 from .ports import FATES, Intake, LonePort, Outlet, Port
@@ -119,7 +119,6 @@ class Stage:
         if self.pool_times:
             busy = min(1.0, sum(some.seconds for some in times) / (elapsed * len(times)))
         computed = sum(some.cpu_seconds for some in times) / max(sum(some.seconds for some in times), 1e-9)
-        p50, p95, p99 = quantiles(times, (0.5, 0.95, 0.99))
         return StageReport(
             self.name,
             len(self.pool_times) or self.size,
@@ -131,9 +130,7 @@ class Stage:
             waiting_for_output=to_give,
             waiting_for_order=in_order,
             computing=min(1.0, computed),
-            p50=p50,
-            p95=p95,
-            p99=p99,
+            service_times=histogram(times),
             queued=len(self.inbox),
             queue_size=self.inbox.capacity,
             pool=self.worker_args.get("executor", "thread") if self.worker_class._has_window else "",
