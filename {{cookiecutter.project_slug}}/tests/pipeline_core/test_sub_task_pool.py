@@ -66,6 +66,17 @@ class ChildDies(SubTaskPoolWorker[int, int, Any, Any]):
         return sub, os.getpid()
 
 
+@importable
+class Computes(SubTaskPoolWorker[int, int, int, int]):
+    """Counts for as long as a child process is given CPU time."""
+
+    def process_sub_task(self, sub: int) -> int:
+        until = time.process_time() + 0.02
+        while time.process_time() < until:
+            pass
+        return sub
+
+
 class Unpicklable(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
@@ -444,3 +455,11 @@ def test_r6_a_pool_that_waits_keeps_no_item(until: Until, gate: threading.Event)
     until(lambda: len(alive) == 3 and not any(thing() for thing in alive))
     gate.set()
     manager.wait_for_completion(20)
+
+
+def test_a_report_knows_the_cpu_time_of_child_processes(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(Computes, worker_args={"executor": "process", "sub_workers": 1})
+    assert list(manager.run(range(20))) == list(range(20))
+    (stage,) = manager.report.stages
+    assert stage.computing > 0.1
+    assert manager.report.cpu_seconds < 0.3
