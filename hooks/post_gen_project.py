@@ -29,7 +29,7 @@ def unwanted(answers: dict[str, str]) -> Iterator[str]:
         yield ".github/workflows/ci.yml"
     if answers["sub_task_pool"] == "none":
         yield "src/*/pipeline_core/sub_task_pool.py"
-        yield "tests/pipeline_core/test_sub_task_pool.py"
+        yield "tests/pipeline_core/test_*sub_task_pool.py"
     yield from ("__pycache__", ".*_cache", "src/**/__pycache__", "tests/**/__pycache__")  # Of the template's own runs.
 
 
