@@ -21,7 +21,7 @@ from peers import use_core
 
 use_core()
 from pipeline_core import BaseWorker, PipelineManager  # noqa: E402
-from pipeline_core.channel import Channel, Signal  # noqa: E402
+from pipeline_core.channel import Signal  # noqa: E402
 
 ITEMS = 100_000
 ROUNDS = 15
@@ -36,7 +36,7 @@ class Same(BaseWorker[int, int]):
 def main() -> None:
     found: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        for measure in (calls, channels, parts, whole, switch):
+        for measure in (calls, parts, whole, switch):
             for name, value in measure().items():
                 found.setdefault(name, []).append(value)
     table = as_table({name: statistics.median(values) for name, values in found.items()})
@@ -49,13 +49,10 @@ def main() -> None:
 
 def as_table(m: Parts) -> list[str]:
     """Microseconds an item."""
-    loops = m["stages"] - m["calls"] - m["policy"] - m["channels"] * 3 / 4
     rows = [
         ("the functions themselves, three calls", m["calls"]),
-        ("`Policy.attempt` around each: did it raise, is it a generator", m["policy"]),
-        ("`put` and `get` of four channels", m["channels"]),
-        ("the workers' loops: whose item is it, and what became of it", loops),
-        ("the source's loop and the consumer's", m["ends"] - m["channels"] / 4),
+        ("taking, judging, counting and handing on, three times", m["stages"] - m["calls"]),
+        ("the source's loop and the consumer's, with a `put` and a `get`", m["ends"]),
         ("**together, in one thread**", m["stages"] + m["ends"]),
         ("waking and switching threads", m["whole"] - m["stages"] - m["ends"]),
         ("**a run**", m["whole"]),
@@ -70,37 +67,14 @@ def as_table(m: Parts) -> list[str]:
 
 
 def calls() -> Parts:
-    """The limit, and what it costs to be ready for whatever a call may do."""
+    """The limit."""
     a, b, c = Same().process_item, Same().process_item, Same().process_item
-    manager = PipelineManager().add_worker(Same)
-    (stage,) = manager._stages
-    attempt, port = stage.policy.attempt, stage.new_port()
 
     def bare() -> None:
         for item in range(ITEMS):
             c(b(a(item)))
 
-    def attempted() -> None:
-        for item in range(ITEMS):
-            attempt(c, attempt(b, attempt(a, item, port), port), port)
-
-    limit = microseconds(bare)
-    return {"calls": limit, "policy": microseconds(attempted) - limit}
-
-
-def channels() -> Parts:
-    four = [Channel[int](100) for _ in range(4)]
-    (p0, g0), (p1, g1), (p2, g2), (p3, g3) = [(channel.put, channel.get) for channel in four]
-
-    def through() -> None:
-        for item in range(ITEMS):
-            p0(item)
-            p1(g0())
-            p2(g1())
-            p3(g2())
-            g3()
-
-    return {"channels": microseconds(through)}
+    return {"calls": microseconds(bare)}
 
 
 def parts() -> Parts:

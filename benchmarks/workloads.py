@@ -145,6 +145,12 @@ def hop(peer: Peer, x: X, scale: float) -> float:
     return timed(peer, [Stage(same)] * 3, source) / len(source) * 1e6
 
 
+def hop_on_one_core(peer: Peer, x: X, scale: float) -> float:
+    """No thread has to be woken on another core, which on some hosts takes longer than all the rest."""
+    use_cores(1)
+    return hop(peer, x, scale)
+
+
 def stages(peer: Peer, x: X, scale: float) -> float:
     source = items(peer, 50_000, scale)
     return timed(peer, [Stage(same)] * int(x or 1), source) / len(source) / (x or 1) * 1e6
@@ -303,6 +309,13 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("hop", "three stages that do nothing", "µs an item", hop, verdicts=ratio_of_hop),
+        Workload(
+            "hop-on-one-core",
+            "three stages that do nothing, all on one core",
+            "µs an item",
+            hop_on_one_core,
+            verdicts=ratio_of_hop,
+        ),
         Workload(
             "latency",
             "one item at a time through three stages",

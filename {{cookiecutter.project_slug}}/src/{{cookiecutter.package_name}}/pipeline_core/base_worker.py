@@ -79,7 +79,8 @@ class BaseWorker(Generic[In, Out]):
 
     def _run_items(self, port: Port) -> None:
         process_item, attempt, outbox = self.process_item, self._stage.policy.attempt, self._stage.outbox
-        give, fates, item, outcome = port.give, port.fates, cast(Any, NOTHING), cast(Any, NOTHING)
+        give, append, fates = port.give, outbox.items.append, port.fates
+        item, outcome = cast(Any, NOTHING), cast(Any, NOTHING)
         try:
             for call, items in port.rounds(process_item):
                 direct = call is process_item
@@ -100,7 +101,7 @@ class BaseWorker(Generic[In, Out]):
                             pass
                     elif direct:  # What `give` does, without the calls: a tenth of a stage that does nothing.
                         outbox.entered += 1
-                        outbox.items.append(outcome)
+                        append(outcome)
                         if outbox.reader_waits:
                             outbox.wake_reader()
                         fates["processed"] += 1
