@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
+from unittest import mock
 
 from bench import put_into_page
 from peers import use_core
@@ -36,7 +37,7 @@ class Same(BaseWorker[int, int]):
 def main() -> None:
     found: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        for measure in (calls, parts, whole, switch):
+        for measure in (calls, parts, whole, switch, sleeps):
             for name, value in measure().items():
                 found.setdefault(name, []).append(value)
     table = as_table({name: statistics.median(values) for name, values in found.items()})
@@ -58,12 +59,11 @@ def as_table(m: Parts) -> list[str]:
         ("**a run**", m["whole"]),
     ]
     lines = ["| | µs an item |", "|---|---|", *(f"| {name} | {value:.2f} |" for name, value in rows)]
-    rate = f"{m['switches']:.0f} thread switches in 1,000 items"
-    return [
-        *lines,
-        "",
-        f"In that run there were {rate}; one switch to a thread that sleeps takes {m['switch']:.1f} µs.",
-    ]
+    sleeps = f"Threads went to sleep {m['sleeps at 100']:.0f} times in 1,000 items, to wait for one or for room"
+    wider = f"with `queue_size=1000`, {m['sleeps at 1000']:.0f} times"
+    switches = f"Together with waits for the GIL that made {m['switches']:.0f} thread switches"
+    wake = f"one switch to a thread that sleeps takes {m['switch']:.1f} µs"
+    return [*lines, "", f"{sleeps}; {wider}. {switches}; {wake}."]
 
 
 def calls() -> Parts:
@@ -109,6 +109,25 @@ def whole() -> Parts:
             pass
 
     return {"whole": microseconds(run), "switches": (switches() - before) / ITEMS * 1000}
+
+
+def sleeps() -> Parts:
+    """How often a thread waits for an item or for room, in 1,000 items."""
+    return {f"sleeps at {queue_size}": waits(queue_size) / ITEMS * 1000 for queue_size in (100, 1000)}
+
+
+def waits(queue_size: int) -> int:
+    counted: list[None] = []
+
+    def wait(signal: Signal, timeout: float | None = None) -> bool:
+        counted.append(None)
+        return original(signal, timeout)
+
+    original = Signal.wait
+    with mock.patch.object(Signal, "wait", wait):
+        for _ in three_stages(queue_size).run(range(ITEMS)):
+            pass
+    return len(counted)
 
 
 def switch() -> Parts:

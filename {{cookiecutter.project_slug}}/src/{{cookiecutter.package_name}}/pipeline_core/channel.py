@@ -109,12 +109,13 @@ class Channel(Generic[T]):
         return self._room - len(self.items)
 
     def ready(self) -> int:
-        """How many items the reader can get without waiting, and before the writer should be woken."""
-        number = len(self._read_from)
-        return number - self._spare if number > self._spare else number
+        """How many items the reader can get without waiting."""
+        return len(self._read_from)
 
     def next(self, number: int) -> Iterator[T]:
         """So many items that are `ready`. Each leaves the channel when the iterator gives it."""
+        if self._writer_waits and len(self.items) - number <= self._spare:
+            self._wake_writer()
         return starmap(self.items.popleft, repeat((), number))
 
     def wake_reader(self) -> None:
