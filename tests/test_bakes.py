@@ -28,8 +28,18 @@ BAKES: dict[str, dict[str, str]] = {
         "author_name": "Ada Lovelace",
         "author_email": "ada@example.org",
     },
-    "no pool, no CI": {"stage_names": "Load, Clean up, Score", "sub_task_pool": "none", "ci": "none"},
-    "a process pool": {"sub_task_pool": "processes", "sub_task_stage": "pre_processing", "license": "Apache-2.0"},
+    "no pool, no CI, OpenTelemetry": {
+        "stage_names": "Load, Clean up, Score",
+        "sub_task_pool": "none",
+        "metrics": "opentelemetry",
+        "ci": "none",
+    },
+    "a process pool, Prometheus": {
+        "sub_task_pool": "processes",
+        "sub_task_stage": "pre_processing",
+        "metrics": "prometheus",
+        "license": "Apache-2.0",
+    },
     "the longest names": {
         "project_slug": "p" * 40,
         "package_name": "q" * 40,
@@ -51,21 +61,37 @@ def core_files(folder: Path, pool: bool) -> set[str]:
     """The core, or its tests: all that lies there, but without a pool nothing about it."""
     files = {path.name for path in folder.glob("*.py")}
     assert {"__init__.py", "pipeline_manager.py"} <= files or "test_order.py" in files
-    return {file for file in files if pool or "sub_task_pool" not in file}
+    return {file for file in files if pool or not re.search("sub_task_pool|child_process", file)}
 
 
-ALWAYS = ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml tests/conftest.py tests/test_pipeline.py"
+ALWAYS = (
+    ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml"
+    " tests/conftest.py tests/test_json_logs.py tests/test_pipeline.py"
+)
 
 
 @pytest.mark.parametrize(
-    ("pool", "ci", "licence"),
-    list(itertools.product(["threads", "processes", "none"], ["github", "none"], ["MIT", "Proprietary"])),
+    ("pool", "metrics", "ci", "licence"),
+    list(
+        itertools.product(
+            ["threads", "processes", "none"],
+            ["none", "prometheus", "opentelemetry"],
+            ["github", "none"],
+            ["MIT", "Proprietary"],
+        )
+    ),
 )
-def test_t5_exactly_the_files_that_the_answers_ask_for(pool: str, ci: str, licence: str, bake: Baker) -> None:
-    project = bake(sub_task_pool=pool, ci=ci, license=licence, stage_names="Load it, score")
+def test_t5_exactly_the_files_that_the_answers_ask_for(
+    pool: str, metrics: str, ci: str, licence: str, bake: Baker
+) -> None:
+    project = bake(sub_task_pool=pool, metrics=metrics, ci=ci, license=licence, stage_names="Load it, score")
     package = "src/my_pipeline"
-    own = "__init__ __main__ cli pipeline sources_and_sinks stages/__init__ stages/load_it stages/score"
+    own = "__init__ __main__ cli json_logs observers/__init__ pipeline sources_and_sinks"
+    own += " stages/__init__ stages/load_it stages/score"
     expected = set(ALWAYS.split())
+    if metrics != "none":
+        own += f" observers/instruments observers/{metrics}_metrics"
+        expected |= {f"tests/observers/test_{metrics}_metrics.py"}
     expected |= {f"{package}/{module}.py" for module in own.split()} | {f"{package}/py.typed"}
     expected |= {f"{package}/pipeline_core/{file}" for file in core_files(CORE, pool != "none")}
     expected |= {f"tests/pipeline_core/{file}" for file in core_files(TEMPLATE / "tests/pipeline_core", pool != "none")}
@@ -118,12 +144,17 @@ def test_t5_dependencies_are_what_the_code_imports_and_the_group_dev_what_the_re
     settings = tomllib.loads(project.text("pyproject.toml"))
     code = "\n".join(project.text(file) for file in project.files() if re.match(r"(src/.*|demo)\.py", file))
     imported = set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) - sys.stdlib_module_names
-    assert names_of(settings["project"]["dependencies"]) == imported - {project.package}
+    needed = {DISTRIBUTIONS.get(module, module) for module in imported - {project.package}}
+    assert names_of(settings["project"]["dependencies"]) == needed
     check = project.text("README.md").split("## Check")[1]
     tools = set(
         re.findall(r"(?:^|&& |`python -m )([a-z-]+) ?", check.split("```")[1] + check.split("```")[2], re.MULTILINE)
     )
-    assert names_of(settings["dependency-groups"]["dev"]) == tools
+    sdk = {"opentelemetry-sdk"} if "opentelemetry-api" in needed else set()  # Which its tests import.
+    assert names_of(settings["dependency-groups"]["dev"]) == tools | sdk
+
+
+DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "opentelemetry": "opentelemetry-api"}  # Of modules.
 
 
 def names_of(requirements: list[str]) -> set[str]:
