@@ -14,7 +14,13 @@ import typer
 from rich.console import Console
 
 from .observers.history import History
+{%- if cookiecutter.metrics == 'opentelemetry' %}
+from .observers.opentelemetry_metrics import observer as metrics
+{%- endif %}
 from .observers.progress import Progress
+{%- if cookiecutter.metrics == 'prometheus' %}
+from .observers.prometheus_metrics import observer as metrics
+{%- endif %}
 from .observers.report_file import check_report_path, write_report
 from .observers.trace import Trace
 from .pipeline import build_pipeline
@@ -142,6 +148,9 @@ def run_command(
         say("reading from the keyboard; Ctrl-D ends the input")
     history = None if report is None else History(pipeline)
     observers: list[AbstractContextManager[object]] = [] if history is None else [history]
+{%- if cookiecutter.metrics != 'none' %}
+    observers.append(metrics(pipeline))
+{%- endif %}
     if trace is not None:
         observers.append(Trace(pipeline, trace))
     if not quiet:
@@ -154,7 +163,8 @@ def run_command(
             if not quiet:
                 show_report(pipeline)
             if report is not None and history is not None:
-                write_report(report, pipeline.report, history)
+                final = pipeline.report
+                write_report(report, final, history, verdict=str(final.verdict))
     if pipeline.report.failed:
         raise typer.Exit(FAILED)
 

@@ -1,6 +1,7 @@
 """What the report says of time: how long the run took, and how each stage spent it."""
 
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -64,3 +65,50 @@ def test_the_shares_are_live() -> None:
     next(results)
     assert manager.report.stages[0].waiting_for_output > 0.5
     results.close()  # type: ignore[attr-defined]
+
+
+def test_the_time_of_setup_is_nobodys_busy_time() -> None:
+    class LoadsAModel(BaseWorker[int, int]):
+        def setup(self) -> None:
+            time.sleep(0.2)
+
+        def process_item(self, item: int) -> int:
+            return item
+
+    def source() -> Iterator[int]:
+        for number in range(20):
+            time.sleep(0.01)
+            yield number
+
+    manager = PipelineManager(queue_size=2).add_worker(LoadsAModel)
+    list(manager.run(source()))
+    (stage,) = manager.report.stages
+    assert stage.busy < 0.5
+    assert 0.1 < stage.seconds < manager.report.seconds - 0.19
+
+
+def test_in_the_plain_loop_each_has_its_share_of_the_time() -> None:
+    def source() -> Iterator[int]:
+        for number in range(20):
+            time.sleep(0.002)
+            yield number
+
+    manager = PipelineManager().add_worker(Slow, name="first").add_worker(Slow, name="second")
+    for _ in manager.run(source(), serial=True):
+        time.sleep(0.002)
+    report = manager.report
+    shares = [report.source_busy, *(stage.busy for stage in report.stages), report.consumer_busy]
+    assert all(0.05 < share < 0.6 for share in shares)
+    assert 0.8 < sum(shares) < 1.05
+    assert report.stages[0].waiting_for_output > 0.3
+
+
+def test_a_queue_size_told_later_bounds_what_waits_for_its_turn_too() -> None:
+    class FirstIsSlow(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            time.sleep(0 if item else 0.2)
+            return item
+
+    manager = PipelineManager(queue_size=2).add_worker(FirstIsSlow, workers=2)
+    list(manager.tune(queue_size=200).run(range(100)))
+    assert manager.report.stages[0].waiting_for_order < 0.2

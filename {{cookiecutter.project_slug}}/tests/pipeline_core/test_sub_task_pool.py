@@ -67,6 +67,17 @@ class ChildDies(SubTaskPoolWorker[int, int, Any, Any]):
         return sub, os.getpid()
 
 
+@importable
+class Computes(SubTaskPoolWorker[int, int, int, int]):
+    """Counts for as long as a child process is given CPU time."""
+
+    def process_sub_task(self, sub: int) -> int:
+        until = time.process_time() + 0.02
+        while time.process_time() < until:
+            pass
+        return sub
+
+
 class Unpicklable(Exception):
     def __init__(self, one: int, two: int) -> None:
         super().__init__(f"{one} and {two}")
@@ -477,3 +488,11 @@ def test_r4_what_a_pool_logs_names_the_item_of_the_sub_task(serial: bool, caplog
     assert [record.worker for record in records] == [record.threadName for record in records]
     in_pool = {record.worker for record in records if record.getMessage() == "sub-task"}
     assert in_pool <= ({threading.current_thread().name} if serial else {"p-logs-sub-0", "p-logs-sub-1"})
+
+
+def test_a_report_knows_the_cpu_time_of_child_processes(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(Computes, worker_args={"executor": "process", "sub_workers": 1})
+    assert list(manager.run(range(20))) == list(range(20))
+    (stage,) = manager.report.stages
+    assert stage.computing > 0.1
+    assert manager.report.cpu_seconds < 0.3

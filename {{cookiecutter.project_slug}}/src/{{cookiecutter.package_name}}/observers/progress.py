@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..pipeline_core import PipelineManager, PipelineReport, StageReport
-from .report_table import bar, per_second
+from .report_table import bar
+from .units import duration, rate
 
 logger = logging.getLogger(__package__)
 
@@ -87,7 +88,7 @@ class Progress:
         return Group(self._headline(before, now), stages)
 
     def _headline(self, before: PipelineReport, now: PipelineReport) -> RenderableType:
-        done, rate = finished(now), self._rate(before, now)
+        done, speed = finished(now), self._rate(before, now)
         line = Table.grid(padding=(0, 1, 0, 0))
         parts: list[RenderableType] = [Text(self._pipeline.name, style="bold", overflow="ellipsis", no_wrap=True)]
         if self._total:
@@ -96,9 +97,9 @@ class Progress:
             parts += [Text(f"{done / self._total:.0%}"), Text(f"{done:,}/{self._total:,}")]
         else:
             parts.append(Text(f"{done:,} items"))
-        parts.append(Text(per_second(rate)))
-        if self._total and rate:
-            parts.append(Text(f"{_clock((self._total - done) / rate)} left"))
+        parts.append(Text(f"{rate(speed)}/s"))
+        if self._total and speed:
+            parts.append(Text(f"{duration((self._total - done) / speed)} left"))
         for _ in parts:
             line.add_column(no_wrap=True)
         line.add_row(*parts)
@@ -106,10 +107,10 @@ class Progress:
 
     def _line(self) -> str:
         before, now = self._glance()
-        done, rate = finished(now), self._rate(before, now)
+        done, speed = finished(now), self._rate(before, now)
         of = f" of {self._total:,}" if self._total else ""
-        left = f", {_clock((self._total - done) / rate)} left" if self._total and rate else ""
-        return f"{self._pipeline.name}: {done:,}{of} items, {per_second(rate)}{left}, {now.failed} failed"
+        left = f", {duration((self._total - done) / speed)} left" if self._total and speed else ""
+        return f"{self._pipeline.name}: {done:,}{of} items, {rate(speed)}/s{left}, {now.failed} failed"
 
     def _glance(self) -> tuple[PipelineReport, PipelineReport]:
         """The report of some seconds ago, or the first one, and that of now."""
@@ -137,9 +138,3 @@ def _recently_busy(old: StageReport, stage: StageReport, then: float, now: float
     if now <= then:
         return stage.busy
     return min(1.0, max(0.0, (stage.busy * now - old.busy * then) / (now - then)))
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}"

@@ -6,13 +6,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..pipeline_core import PipelineReport, StageReport
+from .units import duration, rate
 
 RARE = ("filtered", "failed", "aborted", "retried")  # Columns that are there if any stage has such items.
 
 
 def report_table(report: PipelineReport) -> Group:
-    rate = f", {per_second(report.delivered / report.seconds)}" if report.seconds and report.delivered else ""
-    counts = f"{report.delivered} delivered{rate}, {report.failed} failed"
+    speed = f", {rate(report.delivered / report.seconds)}/s" if report.seconds and report.delivered else ""
+    counts = f"{report.delivered} delivered{speed}, {report.failed} failed"
     lines: list[RenderableType] = [Text(f"{report.name}: {report.state} after {report.seconds:.2f} s, {counts}")]
     counted = ["received", "processed", *(fate for fate in RARE if any(getattr(s, fate) for s in report.stages))]
     in_order = any(stage.waiting_for_order >= 0.005 for stage in report.stages)
@@ -36,15 +37,3 @@ def bar(stage: StageReport, width: int = 8) -> str:
     """How full the queue in front of a stage is."""
     full = min(width, round(stage.queued / stage.queue_size * width))
     return "█" * full + "·" * (width - full)
-
-
-def duration(seconds: float) -> str:
-    """Three digits at most, and the unit that fits."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3)):
-        if seconds >= 0.9995 * size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} µs" if seconds else "–"
-
-
-def per_second(rate: float) -> str:
-    return f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"

@@ -6,6 +6,7 @@ import signal
 import traceback
 from multiprocessing.connection import Connection
 from threading import Event, Lock
+from time import process_time, thread_time
 from typing import TYPE_CHECKING, Any
 
 from .errors import short
@@ -26,6 +27,7 @@ class ChildProcess:
         self._arguments = (type(worker), worker._stage.worker_args, worker.name)
         self._process: Any = None
         self._connection: Any = None
+        self._cpu_seconds = 0.0
 
     def call(self, sub: Any) -> Any:
         """Do a sub-task in the child. Raises what it raised there, and RuntimeError if the child died."""
@@ -38,12 +40,17 @@ class ChildProcess:
             self.end()
             raise RuntimeError("a child process died in mid-task: killed, crashed or out of memory") from error
         try:
-            done, result = pickle.loads(answer)
+            done, result, cpu_seconds = pickle.loads(answer)
         except BaseException as error:
             raise RuntimeError("what a child process answered does not unpickle here") from error
+        self._cpu_seconds += cpu_seconds
         if done:
             return result
         raise result
+
+    def cpu_clock(self) -> float:
+        """CPU seconds of the children's sub-tasks so far, and of the thread that waits for them."""
+        return self._cpu_seconds + thread_time()
 
     def end(self) -> None:
         if self._process is not None:
@@ -78,10 +85,11 @@ def _serve_in_child(
     try:
         while True:
             sub_task = connection.recv_bytes()
+            start = process_time()
             try:
                 if worker is None or setup_error is not None:
                     raise RuntimeError("setup() failed in a child process") from setup_error
-                answer = pickle.dumps((True, worker.process_sub_task(pickle.loads(sub_task))))
+                answer = pickle.dumps((True, worker.process_sub_task(pickle.loads(sub_task)), process_time() - start))
             except BaseException as error:
                 answer = _pickled(error)
             connection.send_bytes(answer)
@@ -97,10 +105,10 @@ def _pickled(error: BaseException) -> bytes:
     where = f"In the child process:\n{traceback.format_exc()}"
     try:
         error.add_note(where)
-        answer = pickle.dumps((False, error))
+        answer = pickle.dumps((False, error, 0.0))
         pickle.loads(answer)
     except Exception:
         error = RuntimeError(f"{type(error).__name__}: {short(error, str)}")
         error.add_note(where)
-        answer = pickle.dumps((False, error))
+        answer = pickle.dumps((False, error, 0.0))
     return answer

@@ -39,10 +39,13 @@ class ServiceTimes:
 
     Masson, Rim, Lee, "DDSketch", VLDB 2019. Of calls that take microseconds only some are measured, and each stands for
     those passed over. One thread writes, any may read.
+
+    `cpu_clock` tells the CPU seconds of whoever does the work: this thread, if not told.
     """
 
-    def __init__(self) -> None:
-        self.seconds = self.cpu_seconds = 0.0  # Of all calls; CPU: of this thread, so without what others did for it.
+    def __init__(self, cpu_clock: Callable[[], float] = thread_time) -> None:
+        self.seconds = self.cpu_seconds = 0.0  # Of all calls.
+        self._cpu_clock = cpu_clock
         self.passing = 0  # How many calls to pass over.
         self.buckets: Counter[int] = Counter()
 
@@ -51,11 +54,11 @@ class ServiceTimes:
         if self.passing:
             self.passing -= 1
             return function(*arguments)
-        start, cpu = perf_counter(), thread_time()
+        start, cpu = perf_counter(), self._cpu_clock()
         try:
             return function(*arguments)
         finally:
-            seconds, cpu = perf_counter() - start, thread_time() - cpu
+            seconds, cpu = perf_counter() - start, self._cpu_clock() - cpu
             self.passing = min(_MOST, int(_COST / max(seconds, 1e-9)))
             calls = self.passing + 1
             self.seconds += seconds * calls

@@ -15,6 +15,7 @@ from .base_worker import BaseWorker
 from .channel import Channel, Closed
 from .checks import check_choice, check_count, check_seconds
 from .errors import DeadLetter, PipelineError
+from .machine import cores, has_gil
 from .policy import DeadLetters, Policy
 from .ports import Port
 from .report import PipelineReport
@@ -241,6 +242,9 @@ class PipelineManager:
             source_busy=self._source_busy(seconds),
             cpu_seconds=(self._cpu_ended or process_time()) - self._cpu_started if seconds else 0.0,
             consumer_busy=_share(self._results.reading.seconds(), seconds),
+            cores=cores(),
+            gil=has_gil(),
+            serial=self._results.steps is not None,
         )
 
     def _check_not_started(self, method: str) -> None:
@@ -255,8 +259,11 @@ class PipelineManager:
     def _source_busy(self, seconds: float) -> float:
         if self._started is None:
             return 0.0
+        outbox = self._source.outbox
+        if outbox.steps is not None:  # In the plain loop, whoever waits for an item reads it.
+            return min(1.0, outbox.reading.seconds() / max(seconds, 1e-9))
         after_its_end = 0.0 if self._source.ended is None else self._started + seconds - self._source.ended
-        return _share(self._source.outbox.writing.seconds() + max(0.0, after_its_end), seconds)
+        return _share(outbox.writing.seconds() + max(0.0, after_its_end), seconds)
 
     def _policy(self, stage: str, on_error: OnError, retries: int = 0) -> Policy:
         return Policy(stage, self.stop_event, self._dead_letters if on_error == "skip" else None, retries)

@@ -32,7 +32,7 @@ class Outlet:
     def __init__(self, outbox: Channel[Any], window: int, *, ordered: bool) -> None:
         self.room_waits, self.turn_waits = Waits(), Waits()  # For what comes behind; for the head of the order.
         self.outbox = outbox
-        self._window = window
+        self.window = window
         self._ordered = ordered
         self._head = 0  # The ticket whose entries go out now. Without an order, all entries stand under it.
         self._early: defaultdict[int, deque[tuple[int, Any, bool]]] = defaultdict(deque)
@@ -78,7 +78,7 @@ class Outlet:
 
     def _must_wait(self, place: int) -> bool:
         at_head = place == self._head and not self._releasing
-        return self._held >= self._window and not at_head and not self._closed
+        return self._held >= self.window and not at_head and not self._closed
 
     def _release(self, early: deque[tuple[int, Any, bool]]) -> None:
         """Put out all that lies ready, without a gap."""
@@ -128,6 +128,7 @@ class Port:
         self.waits = Waits()  # For its turn to take.
         self.times = ServiceTimes()
         self.thread = get_ident()  # 0 once it has left.
+        self.opened = perf_counter()
         self._inbox, self._intake, self._outlet = inbox, intake, outlet
 
     def rounds(self, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:

@@ -18,12 +18,14 @@ class StageReport:
                 shares of its workers' time, from 0 to 1. Busy near 1: this stage limits the pipeline. Waiting for
                 output: a later one does. Waiting for input: an earlier one, or the source. Waiting for order: results
                 are done, and an item in front of them is not. Of a sub-task pool, `busy` is about those who do sub-tasks
-    `computing` share of the busy time that was CPU time of the stage's threads: near 1, it computes; near 0, it waits
+    `computing` share of the busy time that was CPU time of the stage's threads, or of its child processes: near 1, it
+                computes; near 0, it waits
     `service_times`
                 how long calls took: pairs of seconds and a number of calls; of one call, of an item's part of a batch, of
                 each output of a generator. `p50`, `p95`, `p99` are its quantiles, in seconds
     `queued`    items that wait in front of it, and `queue_size` may
     `pool`      "thread" or "process": it is a sub-task pool with `workers` of them; else ""
+    `seconds`   from the end of `setup` to the end of the stage, on average of its workers: what the shares are shares of
     """
 
     name: str
@@ -44,6 +46,7 @@ class StageReport:
     queued: int = 0
     queue_size: int = 1
     pool: str = ""
+    seconds: float = 0.0
 
     @property
     def p50(self) -> float:
@@ -72,6 +75,9 @@ class PipelineReport:
                      shares of the time, from 0 to 1, in which the source was asked for its next item, and the consumer
                      did something with the last one
     `cpu_seconds`    CPU time of the whole process since the start of the run, without its child processes
+    `cores`          CPUs that the process may use
+    `gil`            whether only one thread at a time runs Python code
+    `serial`         whether it was the plain loop, one item after the other
     """
 
     name: str
@@ -89,6 +95,9 @@ class PipelineReport:
     source_busy: float = 0.0
     consumer_busy: float = 0.0
     cpu_seconds: float = 0.0
+    cores: int = 1
+    gil: bool = True
+    serial: bool = False
 
     @property
     def failed(self) -> int:

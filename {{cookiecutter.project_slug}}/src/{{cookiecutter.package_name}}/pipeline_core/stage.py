@@ -42,10 +42,9 @@ class Stage:
         self.pool_times: list[ServiceTimes] = []  # Of the threads that do sub-tasks.
         self.failure: PipelineError | None = None  # What failed here first.
         self._late_failure: PipelineError | None = None
-        window = self.inbox.capacity if self.ordered and not self.worker_class._has_window else 0
-        self._outlet = Outlet(self.outbox, window, ordered=self.ordered)
+        self._outlet = Outlet(self.outbox, 0, ordered=self.ordered)
         self._intake, self._leaving = Intake(), Lock()
-        self._started = self._ended = 0.0
+        self._ended = 0.0
         self._serial = False
 
     def open(self, *, serial: bool) -> None:
@@ -53,11 +52,12 @@ class Stage:
         if serial:  # What lies in a channel is then no more than one step gives.
             self.size, self.inbox.capacity, self._serial = 1, sys.maxsize, True
             self.outbox.steps = self._steps()
+        if self.ordered and not self.worker_class._has_window:
+            self._outlet.window = self.inbox.capacity
         self.workers = [self._make_worker() for _ in range(self.size)]
         self._present = self.size
 
     def start(self) -> None:
-        self._started = perf_counter()
         for number, worker in enumerate(self.workers):
             self.spawn(partial(self._work, worker), str(number))
 
@@ -109,16 +109,20 @@ class Stage:
 
     def report(self) -> StageReport:
         ports = list(self.ports)
-        elapsed = max((self._ended or perf_counter()) - self._started, 1e-9) if self._started else 1e-9
-        seconds = elapsed * (len(ports) or 1)
+        now = self._ended or perf_counter()
+        present = sum(max(0.0, now - port.opened) for port in ports)  # All its threads, each since its `setup`.
+        seconds = present or 1e-9
         to_take = min(1.0, (self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)) / seconds)
         to_give = min(1.0, (self.outbox.writing.seconds() + self._outlet.room_waits.seconds()) / seconds)
         in_order = min(1.0, self._outlet.turn_waits.seconds() / seconds)
-        busy = max(0.0, 1 - to_take - to_give - in_order)
+        busy = max(0.0, 1 - to_take - to_give - in_order) if present else 0.0
         times = list(self.pool_times) or [port.times for port in ports]
-        if self.pool_times:
-            busy = min(1.0, sum(some.seconds for some in times) / (elapsed * len(times)))
-        computed = sum(some.cpu_seconds for some in times) / max(sum(some.seconds for some in times), 1e-9)
+        called = sum(some.seconds for some in times)
+        if self.pool_times or self._serial:
+            busy = min(1.0, called / seconds * len(ports) / len(times)) if present else 0.0
+        if self._serial:  # Between two of its steps, those behind it are at work.
+            to_give = max(0.0, 1 - to_take - busy) if present else 0.0
+        computed = sum(some.cpu_seconds for some in times) / max(called, 1e-9)
         return StageReport(
             self.name,
             len(self.pool_times) or self.size,
@@ -134,6 +138,7 @@ class Stage:
             queued=len(self.inbox),
             queue_size=self.inbox.capacity,
             pool=self.worker_args.get("executor", "thread") if self.worker_class._has_window else "",
+            seconds=present / (len(ports) or 1),
         )
 
     def _make_worker(self) -> BaseWorker[Any, Any]:
@@ -152,7 +157,6 @@ class Stage:
 
     def _steps(self) -> Generator[None, None, None]:
         """The same for the plain loop."""
-        self._started = perf_counter()
         with self._attended(self.workers[0]), self._supervised():
             yield from self.workers[0]._steps(self.new_port())
 

@@ -135,13 +135,12 @@ class _Pool:
             thread.join()
 
     def _serve(self) -> None:
-        child, call = None, self._worker.process_sub_task
+        child, call, times = None, self._worker.process_sub_task, ServiceTimes()
         if self._worker.executor == "process":
             from .child_process import ChildProcess  # It takes 20 ms to import, which few pipelines need.
 
             child = ChildProcess(self._worker)
-            call = child.call
-        times = ServiceTimes()
+            call, times = child.call, ServiceTimes(child.cpu_clock)
         self._worker._stage.pool_times.append(times)
         while (sub_task := self._sub_tasks.get()) is not None:
             job, position, sub = sub_task
