@@ -17,6 +17,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
 
 PROJECT = Path(__file__).parent.parent
 STAGES = build_pipeline().stage_names
+PREFIX = "{{ cookiecutter.package_name }}".upper()
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -29,7 +30,14 @@ def command(tmp_path: Path) -> Command:
         environment = os.environ | {"PYTHONPATH": str(PROJECT / "src"), "PYTHONUTF8": "1", "COLUMNS": "200"} | settings
         call = [sys.executable, "-m", "{{ cookiecutter.package_name }}", *arguments]
         return subprocess.run(
-            call, input=stdin, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60, cwd=tmp_path
+            call,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            timeout=60,
+            cwd=tmp_path,
         )
 
     return run
@@ -96,7 +104,8 @@ def test_bad_usage_is_one_line_and_leaves_nothing_behind(
 
 
 def test_workers_and_options_can_be_set_in_the_environment(command: Command) -> None:
-    done = command("run", stdin="1\n2\n", {{ cookiecutter.package_name|upper }}_RUN_WORKERS=f"{STAGES[0]}=7", {{ cookiecutter.package_name|upper }}_RUN_LIMIT="1")
+    settings = {f"{PREFIX}_RUN_WORKERS": f"{STAGES[0]}=7", f"{PREFIX}_RUN_LIMIT": "1"}
+    done = command("run", stdin="1\n2\n", **settings)
     assert re.search(rf"{STAGES[0]}\s+7\s+1\b", done.stderr), done.stderr
 
 
@@ -106,7 +115,8 @@ def test_a_gz_that_breaks_off_stops_the_run_and_keeps_what_was_delivered(command
     done = command("run", "-q", "in.jsonl.gz", "-o", "out.jsonl")
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
-    assert re.fullmatch(r"error: the source failed in read: ValueError: in\.jsonl\.gz cannot be unpacked after line \d+: .+", first)
+    problem = r"ValueError: in\.jsonl\.gz cannot be unpacked after line \d+: .+"
+    assert re.fullmatch(f"error: the source failed in read: {problem}", first)
     assert second == f"incomplete: what was written is in {tmp_path / 'out.jsonl.part'}"
     lines = (tmp_path / "out.jsonl.part").read_text().splitlines()
     assert lines == [str(number) for number in range(len(lines))]
@@ -178,7 +188,13 @@ def test_a_full_disk_is_one_line(where: str, command: Command, tmp_path: Path) -
     environment = os.environ | {"PYTHONPATH": str(PROJECT / "src")}
     with (Path("/dev/full") if where == "stdout" else tmp_path / "out").open("w") as stdout:
         done = subprocess.run(
-            script, input="1\noops\n" * 10, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, timeout=60
+            script,
+            input="1\noops\n" * 10,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            timeout=60,
         )
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]

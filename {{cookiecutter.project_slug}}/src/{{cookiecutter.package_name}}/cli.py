@@ -47,7 +47,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
-    context_settings={"auto_envvar_prefix": "{{ cookiecutter.package_name|upper }}", "help_option_names": ["-h", "--help"]},
+    context_settings={
+        "auto_envvar_prefix": "{{ cookiecutter.package_name|upper }}",
+        "help_option_names": ["-h", "--help"],
+    },
 )
 
 
@@ -142,6 +145,8 @@ def run_command(
         pipeline.tune(workers=_numbers(workers), queue_size=queue_size)
         if report is not None:
             check_report_path(report)
+        if trace is not None and not trace.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {trace.parent}: make it first, or write the trace elsewhere")
         source = Source(inputs or (), form)
         sink, letters = _sinks(output, dead_letters)
     if source.interactive and not quiet:
@@ -287,7 +292,9 @@ def _numbers(workers: list[str] | None) -> dict[str, int]:
     for given in workers or ():
         match = re.fullmatch(r"(\w+)=([1-9]\d*)", given)
         if match is None:
-            raise ValueError(f"--workers takes STAGE=NUMBER, such as {build_pipeline().stage_names[0]}=4, not {given!r}")
+            raise ValueError(
+                f"--workers takes STAGE=NUMBER, such as {build_pipeline().stage_names[0]}=4, not {given!r}"
+            )
         found[match[1]] = int(match[2])
     return found
 

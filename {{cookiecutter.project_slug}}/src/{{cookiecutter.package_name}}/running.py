@@ -42,17 +42,16 @@ def run(
     """Run, and write each result as it comes. Raises Failed for whatever ended the run before its end."""
     core = f"{__package__}.pipeline_core"
     logging.getLogger(f"{core}.pipeline_manager").disabled = True  # Its errors are said here.
-    with failures(debug=debug):
-        with ExitStack() as watching:
-            for observer in observers:
-                watching.enter_context(observer)
-            results = watching.enter_context(closing(pipeline.run(items, serial=serial)))
-            for number, result in enumerate(results, 1):
-                try:
-                    sink.write(result)
-                except (TypeError, ValueError) as error:
-                    advice = "let the last stage return JSON"
-                    raise Failed(f"result {number} is not for JSON Lines: {error}; {advice}") from error
+    with failures(debug=debug), ExitStack() as watching:
+        for observer in observers:
+            watching.enter_context(observer)
+        results = watching.enter_context(closing(pipeline.run(items, serial=serial)))
+        for number, result in enumerate(results, 1):
+            try:
+                sink.write(result)
+            except (TypeError, ValueError) as error:
+                advice = "let the last stage return JSON"
+                raise Failed(f"result {number} is not for JSON Lines: {error}; {advice}") from error
 
 
 @contextmanager
