@@ -30,7 +30,7 @@ def unwanted(answers: dict[str, str]) -> Iterator[str]:
     if answers["sub_task_pool"] == "none":
         yield "src/*/pipeline_core/sub_task_pool.py"
         yield "src/*/pipeline_core/child_process.py"
-        yield "tests/pipeline_core/test_sub_task_pool.py"
+        yield "tests/pipeline_core/test_*sub_task_pool.py"
     for tool in {"prometheus", "opentelemetry"} - {answers["metrics"]}:
         yield f"src/*/observers/{tool}_metrics.py"
         yield f"tests/observers/test_{tool}_metrics.py"

@@ -13,7 +13,7 @@ from {{ cookiecutter.package_name }}.observers.progress import (
     Progress,
 )
 from {{ cookiecutter.package_name }}.observers.report_table import (
-    report_table,
+    ReportTable,
 )
 from {{ cookiecutter.package_name }}.pipeline import (
     build_pipeline,
@@ -65,7 +65,7 @@ def main() -> None:
     with Progress(pipeline, console, lambda: ITEMS):
         delivered = list(pipeline.run(range(ITEMS)))
     report = pipeline.report
-    console.print(report_table(report))
+    console.print(ReportTable(report))
     in_order = delivered == sorted(delivered)
     console.print(f"{len(delivered)} results, in order: {in_order}. Dead letters: {report.skipped}")
     for letter in report.dead_letters[:3]:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from .json_logs import JsonFormatter
-from .observers.report_table import report_table
+from .observers.report_table import ReportTable
 from .pipeline_core import PipelineError, PipelineManager
 from .sinks import JsonLinesSink
 
@@ -68,7 +68,7 @@ def failures(*, debug: bool) -> Iterator[None]:
 
 
 def show_report(pipeline: PipelineManager) -> None:
-    console.print(report_table(pipeline.report))
+    console.print(ReportTable(pipeline.report))
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from .pipeline_manager import PipelineManager
 from .report import PipelineReport, StageReport
 from .source import SENTINEL, FailedItem, robust_put
 from .sub_task_pool import SubTaskPoolWorker
+from .verdict import Verdict
 
 __all__ = [
     "SENTINEL",
@@ -19,6 +20,7 @@ __all__ = [
     "PipelineReport",
     "StageReport",
     "SubTaskPoolWorker",
+    "Verdict",
     "robust_put",
 ]
 

@@ -60,6 +60,7 @@ class Channel(Generic[T]):
         self.steps: Generator[None, None, None] | None = None
         self.entered = 0  # How many items were put.
         self.reading, self.writing = Waits(), Waits()  # For an item; for room.
+        self.first_wait = 0.0  # seconds of `reading` before the first item
         self.items: deque[T] = deque()
         self._read_from = self.items  # An empty one after `cancel`.
         self._writer_waits = False
@@ -145,7 +146,7 @@ class Channel(Generic[T]):
         return left
 
     def _wait_for_item(self, timeout: float | None) -> T:
-        start = self.reading.begin()
+        start, first = self.reading.begin(), not self.entered
         try:
             while True:
                 closed = self.closed  # Before the look: what came in before the end is seen.
@@ -164,6 +165,8 @@ class Channel(Generic[T]):
         finally:
             self.reader_waits = False
             self.reading.end(start)
+            if first:
+                self.first_wait = perf_counter() - start
 
     def _wait_for_room(self) -> None:
         start = self.writing.begin()

@@ -29,16 +29,16 @@ class ChildProcess:
         self._connection: Any = None
         self._cpu_seconds = 0.0
 
-    def call(self, sub: Any) -> Any:
-        """Do a sub-task in the child. Raises what it raised there, and RuntimeError if the child died."""
+    def start(self) -> None:
+        """Have a child, and wait until it is set up. Raises RuntimeError if it died of that."""
         if self._process is None or not self._process.is_alive():
             self._start()
-        try:
-            self._connection.send(sub)
-            answer = self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            self.end()
-            raise RuntimeError("a child process died in mid-task: killed, crashed or out of memory") from error
+            self._answer()
+
+    def call(self, sub: Any) -> Any:
+        """Do a sub-task in the child. Raises what it raised there, and RuntimeError if the child died."""
+        self.start()
+        answer = self._answer(sub)
         try:
             done, result, cpu_seconds = pickle.loads(answer)
         except BaseException as error:
@@ -58,6 +58,15 @@ class ChildProcess:
             with self._lock:
                 self._process.join()
             self._process = None
+
+    def _answer(self, *subs: Any) -> bytes:
+        try:
+            for sub in subs:
+                self._connection.send(sub)
+            return self._connection.recv_bytes()  # type: ignore[no-any-return]
+        except (EOFError, OSError) as error:
+            self.end()
+            raise RuntimeError("a child process died in mid-task: killed, crashed or out of memory") from error
 
     def _start(self) -> None:
         self._connection, theirs = self._context.Pipe()
@@ -83,6 +92,7 @@ def _serve_in_child(
     except BaseException as error:
         setup_error = error
     try:
+        connection.send_bytes(b"ready")
         while True:
             sub_task = connection.recv_bytes()
             start = process_time()

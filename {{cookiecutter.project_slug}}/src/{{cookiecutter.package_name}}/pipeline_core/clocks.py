@@ -44,6 +44,7 @@ class ServiceTimes:
     """
 
     def __init__(self, cpu_clock: Callable[[], float] = thread_time) -> None:
+        self.since = perf_counter()  # From then on, there could be calls.
         self.seconds = self.cpu_seconds = 0.0  # Of all calls.
         self._cpu_clock = cpu_clock
         self.passing = 0  # How many calls to pass over.

@@ -128,7 +128,6 @@ class Port:
         self.waits = Waits()  # For its turn to take.
         self.times = ServiceTimes()
         self.thread = get_ident()  # 0 once it has left.
-        self.opened = perf_counter()
         self._inbox, self._intake, self._outlet = inbox, intake, outlet
 
     def rounds(self, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from .clocks import Histogram, quantile
 from .errors import DeadLetter, PipelineError
+from .verdict import Verdict, judge
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class StageReport:
     `queued`    items that wait in front of it, and `queue_size` may
     `pool`      "thread" or "process": it is a sub-task pool with `workers` of them; else ""
     `seconds`   from the end of `setup` to the end of the stage, on average of its workers: what the shares are shares of
+    `window`    results that may wait for the order; of a sub-task pool, items that it may have in hand
+    `setup_cpu_seconds`
+                CPU time of its workers in their `setup`
+    `first_wait`
+                seconds that it waited for its first item
     """
 
     name: str
@@ -47,6 +53,9 @@ class StageReport:
     queue_size: int = 1
     pool: str = ""
     seconds: float = 0.0
+    window: int = 0
+    setup_cpu_seconds: float = 0.0
+    first_wait: float = 0.0
 
     @property
     def p50(self) -> float:
@@ -75,6 +84,7 @@ class PipelineReport:
                      shares of the time, from 0 to 1, in which the source was asked for its next item, and the consumer
                      did something with the last one
     `cpu_seconds`    CPU time of the whole process since the start of the run, without its child processes
+    `first_wait`     seconds until the consumer had its first result
     `cores`          CPUs that the process may use
     `gil`            whether only one thread at a time runs Python code
     `serial`         whether it was the plain loop, one item after the other
@@ -95,6 +105,7 @@ class PipelineReport:
     source_busy: float = 0.0
     consumer_busy: float = 0.0
     cpu_seconds: float = 0.0
+    first_wait: float = 0.0
     cores: int = 1
     gil: bool = True
     serial: bool = False
@@ -108,6 +119,11 @@ class PipelineReport:
     def bottleneck(self) -> StageReport | None:
         """The stage whose workers were busy for the largest share of their time."""
         return max(self.stages, key=lambda stage: stage.busy, default=None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """What limits the run, what to change, and what that should bring: `print(report.verdict)`."""
+        return judge(self)
 
     def imbalances(self) -> list[str]:
         """The sums that do not come out, of a run that has ended. Not empty: a bug in the pipeline's core."""

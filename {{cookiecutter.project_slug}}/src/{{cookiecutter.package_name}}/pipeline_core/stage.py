@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock, Thread, get_ident
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 from .base_worker import BaseWorker
@@ -44,7 +44,7 @@ class Stage:
         self._late_failure: PipelineError | None = None
         self._outlet = Outlet(self.outbox, 0, ordered=self.ordered)
         self._intake, self._leaving = Intake(), Lock()
-        self._ended = 0.0
+        self._ended = self._setup_cpu_seconds = 0.0
         self._serial = False
 
     def open(self, *, serial: bool) -> None:
@@ -110,16 +110,17 @@ class Stage:
     def report(self) -> StageReport:
         ports = list(self.ports)
         now = self._ended or perf_counter()
-        present = sum(max(0.0, now - port.opened) for port in ports)  # All its threads, each since its `setup`.
+        times = list(self.pool_times) or [port.times for port in ports]
+        present = sum(max(0.0, now - port.times.since) for port in ports)  # All its threads, each since its `setup`.
+        serving = sum(max(0.0, now - some.since) for some in times)
         seconds = present or 1e-9
         to_take = min(1.0, (self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)) / seconds)
         to_give = min(1.0, (self.outbox.writing.seconds() + self._outlet.room_waits.seconds()) / seconds)
         in_order = min(1.0, self._outlet.turn_waits.seconds() / seconds)
         busy = max(0.0, 1 - to_take - to_give - in_order) if present else 0.0
-        times = list(self.pool_times) or [port.times for port in ports]
         called = sum(some.seconds for some in times)
         if self.pool_times or self._serial:
-            busy = min(1.0, called / seconds * len(ports) / len(times)) if present else 0.0
+            busy = min(1.0, called / (serving or 1e-9))
         if self._serial:  # Between two of its steps, those behind it are at work.
             to_give = max(0.0, 1 - to_take - busy) if present else 0.0
         computed = sum(some.cpu_seconds for some in times) / max(called, 1e-9)
@@ -138,7 +139,10 @@ class Stage:
             queued=len(self.inbox),
             queue_size=self.inbox.capacity,
             pool=self.worker_args.get("executor", "thread") if self.worker_class._has_window else "",
-            seconds=present / (len(ports) or 1),
+            seconds=serving / (len(times) or 1),
+            window=len(ports) if self.worker_class._has_window else self._outlet.window,
+            setup_cpu_seconds=self._setup_cpu_seconds,
+            first_wait=self.inbox.first_wait,
         )
 
     def _make_worker(self) -> BaseWorker[Any, Any]:
@@ -164,11 +168,14 @@ class Stage:
     def _attended(self, worker: BaseWorker[Any, Any]) -> Iterator[None]:
         """`setup` before and `teardown` after. The last to leave ends the stream: with the failure, if there was one."""
         try:
+            cpu = thread_time()
             try:
                 worker.setup()
             except BaseException as error:
                 self.fail(self.policy.blame(error, "setup"))
                 raise Closed from None
+            finally:
+                self._setup_cpu_seconds += thread_time() - cpu
             yield
         finally:
             try:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 from queue import SimpleQueue
 from threading import Lock, Thread, get_ident
+from time import perf_counter
 from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
@@ -148,6 +149,9 @@ class _Pool:
             try:
                 if job.over or self._worker.stop_event.is_set():
                     raise Closed
+                if child is not None and not times.buckets:
+                    child.start()
+                    times.since = perf_counter()
                 job.done.put((position, times.call(call, sub), None))
             except BaseException as error:
                 job.done.put((position, None, error))
