@@ -65,10 +65,13 @@ def test_t5_exactly_the_files_that_the_answers_ask_for(pool: str, ci: str, licen
     project = bake(sub_task_pool=pool, ci=ci, license=licence, stage_names="Load it, score")
     package = "src/my_pipeline"
     own = "__init__ __main__ cli pipeline sources_and_sinks stages/__init__ stages/load_it stages/score"
+    observers = "__init__.py charts.py history.py report_file.py report_page.css report_page.py trace.py units.py"
     expected = set(ALWAYS.split())
     expected |= {f"{package}/{module}.py" for module in own.split()} | {f"{package}/py.typed"}
     expected |= {f"{package}/pipeline_core/{file}" for file in core_files(CORE, pool != "none")}
     expected |= {f"tests/pipeline_core/{file}" for file in core_files(TEMPLATE / "tests/pipeline_core", pool != "none")}
+    expected |= {f"{package}/observers/{file}" for file in observers.split()}
+    expected |= {f"tests/observers/test_{subject}.py" for subject in ("history", "report_file", "trace")}
     expected |= {"tests/stages/test_load_it.py", "tests/stages/test_score.py"}
     expected |= {".github/workflows/ci.yml"} if ci == "github" else set()
     assert project.files() == expected
@@ -80,7 +83,7 @@ def test_t5_nothing_is_left_over(project: Bake) -> None:
     for file in project.files():
         text = project.text(file)
         assert not re.search(r"\{\{|\{%|\{#|cookiecutter", text), f"{file} holds template code"
-        assert "stage_name" not in text or file.endswith(("cli.py", "demo.py", "pipeline_manager.py"))
+        assert "stage_name" not in text or file.endswith(("cli.py", "demo.py", "pipeline_manager.py", "trace.py"))
         assert text.endswith("\n") or not text, f"{file} does not end its last line"
         assert text.strip("\n") + "\n" == text or not text, f"{file} begins or ends with an empty line"
         assert "\r" not in text
@@ -119,11 +122,14 @@ def test_t5_dependencies_are_what_the_code_imports_and_the_group_dev_what_the_re
     code = "\n".join(project.text(file) for file in project.files() if re.match(r"(src/.*|demo)\.py", file))
     imported = set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) - sys.stdlib_module_names
     assert names_of(settings["project"]["dependencies"]) == imported - {project.package}
+    where_needed = set(re.findall(r"^ +(?:from (?=[\w.]+ import )|import (?=[\w.]+$))(\w+)", code, re.MULTILINE))
+    extras = names_of(list(itertools.chain(*settings["project"]["optional-dependencies"].values())))
+    assert extras == where_needed - imported - sys.stdlib_module_names
     check = project.text("README.md").split("## Check")[1]
     tools = set(
         re.findall(r"(?:^|&& |`python -m )([a-z-]+) ?", check.split("```")[1] + check.split("```")[2], re.MULTILINE)
     )
-    assert names_of(settings["dependency-groups"]["dev"]) == tools
+    assert names_of(settings["dependency-groups"]["dev"]) == tools | extras  # Mypy and the tests look at them, too.
 
 
 def names_of(requirements: list[str]) -> set[str]:
