@@ -1,10 +1,14 @@
-"""A headless Chromium, asked through its debugging pipe: what a page looks like, and what it does."""
+"""A headless Chromium, asked through its debugging pipe: what a page looks like, and what it does.
+
+python browser.py PAGE PICTURE takes a picture of a page, as PNG.
+"""
 
 import base64
 import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +17,18 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --remote-debugging-pipe"
-).split()
-QUIET = 0.2  # seconds without news after which a page has said all that it will
+FLAGS = [
+    "--headless",
+    "--no-sandbox",  # It opens nothing but pages of ours, and root has no sandbox.
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+]
 
 
 @dataclass
@@ -83,8 +94,8 @@ def browser() -> Iterator[Tab]:
     assert CHROMIUM is not None
     commands, to_browser = os.pipe()
     from_browser, answers = os.pipe()
-    # It reads commands from descriptor 3 and writes answers to 4; dash, as Debian's sh is, knows no number above 9.
-    script = f'exec 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1; exec "$@"'
+    # It reads commands from descriptor 3 and writes answers to 4.
+    script = 'exec 3<&0 4>&1 0</dev/null 1>/dev/null 2>&1; exec "$@"'
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = ["sh", "-c", script, "sh", CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
         process = subprocess.Popen(command, stdin=commands, stdout=answers, env=os.environ | {"HOME": folder})
@@ -98,9 +109,13 @@ def browser() -> Iterator[Tab]:
                 yield tab
                 tab.session = ""
                 tab.call("Browser.close")
+                process.wait(10)
             finally:
-                try:
-                    process.wait(10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                process.kill()
+                process.wait()
+
+
+if __name__ == "__main__":
+    with browser() as window:
+        window.show(Path(sys.argv[1]), width=1200)
+        window.screenshot(Path(sys.argv[2]))

@@ -48,7 +48,9 @@ def test_it_says_what_became_of_the_items_and_what_limits_the_run(report: Pipeli
 def test_it_fits_the_terminal_with_every_number(width: int, report: PipelineReport) -> None:
     lines = text(report, width).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
-    assert all(any(word in line for line in lines) for word in ("received", "filtered", "busy", "input", "p99", "1,500"))
+    assert all(
+        any(word in line for line in lines) for word in ("received", "filtered", "busy", "input", "p99", "1,500")
+    )
 
 
 def test_a_run_that_has_not_begun_has_a_report_too() -> None:

@@ -146,6 +146,7 @@ def _drawn(paint: Callable[["Figure"], None], height: float, stages: Sequence[St
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     svg = file.getvalue()
     svg = svg[svg.index("<svg") + 4 :]
+    svg = re.sub("<style.*?</style>", "", svg)  # It would be for the whole page.
     svg = re.sub(r' id="[\w.]+_\d+"', "", svg)  # Ids that nothing refers to, and that the next picture has, too.
     svg = re.sub("#0000[01][0-9a-f]", lambda found: PAGE_COLOURS.get(found[0], found[0]), svg)
     svg = re.sub(r"stage(\d+)\.", lambda found: escape(short(stages[int(found[1])].name, str, 48)), svg)
