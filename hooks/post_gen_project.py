@@ -36,6 +36,7 @@ def unwanted(answers: dict[str, str]) -> Iterator[str]:
         yield f"tests/observers/test_{tool}_metrics.py"
     if answers["metrics"] == "none":
         yield "src/*/observers/instruments.py"
+        yield "tests/observers/test_instruments.py"
     yield from ("__pycache__", ".*_cache", "src/**/__pycache__", "tests/**/__pycache__")  # Of the template's own runs.
 
 

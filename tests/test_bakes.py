@@ -95,7 +95,7 @@ def test_t5_exactly_the_files_that_the_answers_ask_for(
     expected = set(ALWAYS.split())
     if metrics != "none":
         own += f" observers/instruments observers/{metrics}_metrics"
-        expected |= {f"tests/observers/test_{metrics}_metrics.py"}
+        expected |= {"tests/observers/test_instruments.py", f"tests/observers/test_{metrics}_metrics.py"}
     expected |= {f"{package}/{module}.py" for module in own.split()} | {f"{package}/py.typed"}
     expected |= {f"{package}/pipeline_core/{file}" for file in core_files(CORE, pool != "none")}
     expected |= {f"tests/pipeline_core/{file}" for file in core_files(TEMPLATE / "tests/pipeline_core", pool != "none")}

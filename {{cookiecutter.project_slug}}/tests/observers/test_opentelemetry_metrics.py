@@ -63,7 +63,8 @@ def provider(reader: InMemoryMetricReader) -> Iterator[MeterProvider]:
 
 
 def collected(reader: InMemoryMetricReader) -> dict[str, Metric]:
-    """What the reader got when it collected last: now, or when it was flushed."""
+    """What there is now."""
+    reader.get_metrics_data()  # Where it finds nothing, it gives what was flushed before, once.
     data = reader.get_metrics_data()
     if data is None:
         return {}
@@ -158,17 +159,6 @@ def test_runs_one_after_another_and_at_a_time_do_not_collide(
     assert not [record for record in caplog.records if record.name.startswith("opentelemetry")]
 
 
-def test_a_total_never_goes_back(reader: InMemoryMetricReader, provider: MeterProvider, gate: threading.Event) -> None:
-    gate.set()
-    pipeline = make_pipeline(gate)
-    with OpenTelemetryMetrics(pipeline, provider):
-        list(pipeline.run(range(100)))
-        assert numbers(collected(reader))["pipeline.stage.items.processed", "p", "first"] == 40
-        pipeline._stages[0].ports[0].fates["processed"] -= 3  # As a stop does, for results that it drops.
-        assert pipeline.report.stages[0].processed == 37
-        assert numbers(collected(reader))["pipeline.stage.items.processed", "p", "first"] == 40
-
-
 def test_a_flush_that_fails_is_logged_and_does_not_end_the_run(
     provider: MeterProvider, gate: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -194,7 +184,7 @@ def test_without_an_sdk_nothing_happens_and_one_that_is_set_later_is_used(
     with observer(first):
         list(first.run(range(3)))
     metrics.set_meter_provider(provider)
-    given: list[AnyMeterProvider | None] = [None, provider]
+    given: list[AnyMeterProvider | None] = [None, provider, None]
     for meter_provider in given:
         pipeline = make_pipeline(gate)
         with OpenTelemetryMetrics(pipeline, meter_provider):

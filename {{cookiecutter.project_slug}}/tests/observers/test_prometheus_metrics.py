@@ -157,19 +157,6 @@ def test_one_run_after_another_and_two_at_a_time_do_not_collide(gate: threading.
             pass
 
 
-def test_a_total_never_goes_back(gate: threading.Event) -> None:
-    gate.set()
-    pipeline = make_pipeline(gate, gate)
-    registry = CollectorRegistry()
-    with PrometheusMetrics(pipeline, registry=registry):
-        list(pipeline.run(range(100)))
-        labels = {"pipeline": "p", "stage": "first"}
-        assert registry.get_sample_value("pipeline_stage_items_processed_total", labels) == 40
-        pipeline._stages[0].ports[0].fates["processed"] -= 3  # As a stop does, for results that it drops.
-        assert pipeline.report.stages[0].processed == 37
-        assert registry.get_sample_value("pipeline_stage_items_processed_total", labels) == 40
-
-
 def test_a_port_that_is_taken_is_named_and_leaves_nothing(gate: threading.Event) -> None:
     registry = CollectorRegistry()
     with PrometheusMetrics(make_pipeline(gate, gate), port=0, host="127.0.0.1", registry=registry) as first:
