@@ -54,6 +54,9 @@ app = typer.Typer(
 )
 
 
+_option = partial(typer.Option, show_envvar=False)  # Their names follow a rule, which the help tells once.
+
+
 class OnError(StrEnum):
     stop = "stop"
     skip = "skip"
@@ -67,46 +70,46 @@ class LogFormat(StrEnum):
 Inputs = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[INPUT]...",
+        metavar="INPUT",
         help="Files, patterns like 'data/*.jsonl', or '-' for stdin, which it is without any. Names in .gz are unpacked.",
         show_default=False,
     ),
 ]
 Form = Annotated[
     Format,
-    typer.Option("--format", help="An item is a line's JSON value, a line of text, or the name of a file."),
+    _option("--format", help="An item is a line's JSON value, a line of text, or the name of a file."),
 ]
 Output = Annotated[
     Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help="Where results go, as JSON Lines; stdout, if not told."),
+    _option("--output", "-o", metavar="FILE", help="Where results go, as JSON Lines; stdout, if not told."),
 ]
 Workers = Annotated[
     list[str] | None,
-    typer.Option("--workers", metavar="STAGE=N", help="Workers of a stage; may be told for several stages."),
+    _option("--workers", metavar="STAGE=N", help="Workers of a stage; may be told for several stages."),
 ]
-QueueSize = Annotated[int | None, typer.Option(min=1, help="Items that may wait before each stage.")]
+QueueSize = Annotated[int | None, _option(min=1, help="Items that may wait before each stage.")]
 OnErrorOption = Annotated[
-    OnError, typer.Option(help="An item that fails stops the run, or is skipped and becomes a dead letter.")
+    OnError, _option(help="An item that fails stops the run, or is skipped and becomes a dead letter.")
 ]
-DeadLetters = Annotated[Path | None, typer.Option(metavar="FILE", help="Where skipped items go, as JSON Lines.")]
-Limit = Annotated[int | None, typer.Option(min=0, help="Only so many items, the first ones.")]
-Serial = Annotated[bool, typer.Option("--serial", help="One item after the other in one thread: for a debugger.")]
+DeadLetters = Annotated[Path | None, _option(metavar="FILE", help="Where skipped items go, as JSON Lines.")]
+Limit = Annotated[int | None, _option(min=0, help="Only so many items, the first ones.")]
+Serial = Annotated[bool, _option("--serial", help="One item after the other in one thread: for a debugger.")]
 Report = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Write the report to a file, too: a page (.html) or data (.json).")
+    Path | None, _option(metavar="FILE", help="Write the report to a file, too: a page (.html) or data (.json).")
 ]
 TraceFile = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Record what each worker did when, for ui.perfetto.dev (.json).")
+    Path | None, _option(metavar="FILE", help="Record what each worker did when, for ui.perfetto.dev (.json).")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, and no report at the end.")]
-Logs = Annotated[LogFormat, typer.Option(help="Logs as text, or a JSON object a line.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where an error came from, with the traceback.")]
+Quiet = Annotated[bool, _option("--quiet", "-q", help="No progress, and no report at the end.")]
+Logs = Annotated[LogFormat, _option(help="Logs as text, or a JSON object a line.")]
+Debug = Annotated[bool, _option("--debug", help="Show where an error came from, with the traceback.")]
 
 
 @app.callback()
 def describe() -> None:
     """Run the pipeline over your items, draw it, or find out how many workers it should have.
 
-    Each option can be set in the environment, too: `{{ cookiecutter.package_name|upper }}_RUN_QUEUE_SIZE=500`.
+    Each option can be set in the environment, too, as `{{ cookiecutter.package_name|upper }}_RUN_QUEUE_SIZE=500` does for `run --queue-size`.
     """
 
 
@@ -133,7 +136,7 @@ def run_command(
 
     - `{{ cookiecutter.project_slug }} run data.jsonl -o out.jsonl`
     - `zcat big.gz | {{ cookiecutter.project_slug }} run --on-error skip --dead-letters dead.jsonl > out.jsonl`
-    - `{{ cookiecutter.project_slug }} run --format files 'photos/**/*.jpg' --workers pre_processing=8 --report run.html`
+    - `{{ cookiecutter.project_slug }} run --format files 'photos/**/*.jpg' --workers {{ cookiecutter.__stages.split(',')[0] }}=8 --report run.html`
 
     Exit codes: 0 all well; 1 the run stopped on an error, or items failed; 2 bad usage; 130 Ctrl-C, 143 SIGTERM.
     """
@@ -226,8 +229,8 @@ def retry(
 def profile_command(
     inputs: Inputs = None,
     form: Form = Format.jsonl,
-    limit: Annotated[int, typer.Option(min=1, help="Items of the sample, the first ones.")] = 200,
-    most: Annotated[int, typer.Option(min=1, help="Workers to try at the most.")] = 16,
+    limit: Annotated[int, _option(min=1, help="Items of the sample, the first ones.")] = 200,
+    most: Annotated[int, _option(min=1, help="Workers to try at the most.")] = 16,
     debug: Debug = False,
 ) -> None:
     """Run a sample through each stage alone, with 1, 2, 4, 8 … workers, and say which numbers suit this machine.
