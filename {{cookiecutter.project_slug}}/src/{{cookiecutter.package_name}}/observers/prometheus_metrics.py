@@ -60,7 +60,9 @@ class PrometheusMetrics(Collector):
                 family.add_metric(list(labels.values()), number)
             yield family
         times = HistogramMetricFamily(
-            "pipeline_stage_service_seconds", "How long calls took, give or take 5%", labels=["pipeline", "stage"]
+            "pipeline_stage_service_seconds",
+            "How long calls took, give or take 5%; of quick ones some stand for many, so count items, not these",
+            labels=["pipeline", "stage"],
         )
         for stage in report.stages:
             times.add_metric([report.name, stage.name], _buckets(stage), sum(s * n for s, n in stage.service_times))
