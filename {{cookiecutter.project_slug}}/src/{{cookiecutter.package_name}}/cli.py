@@ -150,15 +150,15 @@ def run_command(
             check_report_path(report)
         if trace is not None and not trace.absolute().parent.is_dir():
             raise ValueError(f"there is no folder {trace.parent}: make it first, or write the trace elsewhere")
+        history = History(pipeline)
+        observers: list[AbstractContextManager[object]] = [] if report is None else [history]
+{%- if cookiecutter.metrics != 'none' %}
+        observers.append(metrics(pipeline))
+{%- endif %}
         source = Source(inputs or (), form)
         sink, letters = _sinks(output, dead_letters)
     if source.interactive and not quiet:
         say("reading from the keyboard; Ctrl-D ends the input")
-    history = None if report is None else History(pipeline)
-    observers: list[AbstractContextManager[object]] = [] if history is None else [history]
-{%- if cookiecutter.metrics != 'none' %}
-    observers.append(metrics(pipeline))
-{%- endif %}
     if trace is not None:
         observers.append(Trace(pipeline, trace))
     if not quiet:
@@ -170,7 +170,7 @@ def run_command(
         finally:
             if not quiet:
                 show_report(pipeline)
-            if report is not None and history is not None:
+            if report is not None:
                 final = pipeline.report
                 write_report(report, final, history, verdict=str(final.verdict))
     if pipeline.report.failed:

@@ -44,7 +44,10 @@ def run(
     logging.getLogger(f"{core}.pipeline_manager").disabled = True  # Its errors are said here.
     with failures(debug=debug), ExitStack() as watching:
         for observer in observers:
-            watching.enter_context(observer)
+            try:
+                watching.enter_context(observer)
+            except OSError as error:
+                raise Failed(f"cannot open {error.filename}: {error.strerror}", BAD_USAGE) from None
         results = watching.enter_context(closing(pipeline.run(items, serial=serial)))
         for number, result in enumerate(results, 1):
             try:

@@ -1,9 +1,14 @@
 """Prometheus: what a scrape over HTTP finds is what the report says, while a run lasts, and nothing is left behind."""
 
+import os
+import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +24,8 @@ from {{ cookiecutter.package_name }}.pipeline_core import (
     PipelineManager,
     PipelineReport,
 )
+
+PROJECT = Path(__file__).parent.parent.parent
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -190,3 +197,36 @@ def test_what_is_no_port_is_refused(port: str, gate: threading.Event, monkeypatc
     monkeypatch.setenv("METRICS_PORT", port)
     with pytest.raises(ValueError, match=f"METRICS_PORT must be a number from 0 to 65535, not '{port}'"):
         observer(make_pipeline(gate, gate))
+
+
+def command(port: str) -> "subprocess.Popen[str]":
+    settings = {"METRICS_PORT": port, "METRICS_HOST": "127.0.0.1", "PYTHONPATH": str(PROJECT / "src")}
+    call = [sys.executable, "-m", "{{ cookiecutter.package_name }}", "run", "-q"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(call, env=os.environ | settings, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def test_the_command_can_be_scraped_while_it_runs() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with command(str(port)) as running:
+        running.stdin.write("1\n")  # type: ignore[union-attr]
+        running.stdin.flush()  # type: ignore[union-attr]
+        assert running.stdout.readline() == "1\n"  # type: ignore[union-attr]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+            assert 'pipeline_items_read_total{pipeline="' in answer.read().decode()
+        assert running.communicate(timeout=20) == ("", "")
+    assert running.returncode == 0
+
+
+@pytest.mark.parametrize("port", ["http", "taken"])
+def test_the_command_says_what_is_wrong_with_the_port_in_one_line(port: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with command(str(taken.getsockname()[1]) if port == "taken" else port) as running:
+            _, said = running.communicate("1\n", timeout=20)
+    assert running.returncode == 2
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
