@@ -5,6 +5,7 @@ python examples/record.py BUILD_FOLDER
 In the middle of the run the live table as it stands, and then the report. It bakes the default project into the folder.
 """
 
+import io
 import re
 import runpy
 import sys
@@ -26,7 +27,7 @@ def main() -> None:
     from my_pipeline.observers.report_table import ReportTable
 
     demo = runpy.run_path(str(project / "demo.py"))
-    console = Console(record=True, width=WIDTH, force_terminal=True, color_system="truecolor")
+    console = Console(record=True, width=WIDTH, force_terminal=True, color_system="truecolor", file=io.StringIO())
     pipeline, items = demo["simulated_pipeline"](), demo["ITEMS"]
     progress = Progress(pipeline, Console(file=console.file, width=WIDTH, quiet=True), lambda: items)
     console.print("$ python demo.py", style="bold")
@@ -37,6 +38,7 @@ def main() -> None:
     console.print()
     console.print(ReportTable(pipeline.report))
     svg = console.export_svg(title="python demo.py", clear=False, unique_id="demo")
+    print(console.export_text(clear=False))
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # Which would be fetched from elsewhere.
     (ROOT / "docs" / "demo.svg").write_text(
         "\n".join(line.rstrip() for line in svg.splitlines()) + "\n", encoding="utf-8"
