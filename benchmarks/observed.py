@@ -9,8 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from peers import TEMPLATE, Peer, Stage
 
 
@@ -20,6 +18,7 @@ def run(observed: bool, source: Iterable[Any], stages: Sequence[Stage], queue_si
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         (Path(folder) / "template").symlink_to(TEMPLATE)  # Its own name is none that Python can import.
         sys.path.insert(0, folder)
+        from rich.console import Console
         from template.observers.history import History
         from template.observers.progress import Progress
         from template.pipeline_core import BaseWorker, PipelineManager

@@ -110,8 +110,8 @@ class BaseWorker(Generic[In, Out]):
                         for _ in handing_on:
                             pass
                     elif direct:  # What `give` does, without the calls: a tenth of a stage that does nothing.
-                        outbox.entered += 1
                         append(outcome)
+                        outbox.entered += 1
                         if outbox.reader_waits:
                             outbox.wake_reader()
                         fates["processed"] += 1

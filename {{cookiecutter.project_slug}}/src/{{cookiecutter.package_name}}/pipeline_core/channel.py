@@ -81,15 +81,15 @@ class Channel(Generic[T]):
 
     @property
     def taken(self) -> int:
-        """How many items left it. One that is just being put is among them."""
-        return self.entered - len(self.items)
+        """How many items left it. While one is just being put, it may be one less."""
+        return max(0, self.entered - len(self.items))
 
     def put(self, item: T) -> None:
         """Add an item, waiting for room. Raises Closed when nobody will read it: it is still yours."""
         if len(self.items) >= self._room:
             self._wait_for_room()
-        self.entered += 1
         self.items.append(item)
+        self.entered += 1
         if self.reader_waits:
             self.wake_reader()
 
