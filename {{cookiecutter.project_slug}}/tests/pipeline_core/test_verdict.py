@@ -318,7 +318,7 @@ def test_with_one_core_there_is_nothing_to_gain() -> None:
 
 def test_the_cpu_bounds_what_workers_bring() -> None:
     verdict = judge(report(stage(computing=0.25), cpu_seconds=2.5))
-    assert verdict.changes == (Change("a", "workers", 1, 4),)
+    assert verdict.changes == (Change("a", "workers", 1, 6),), "some more than four, since they wait for the GIL, too"
     assert (verdict.then, verdict.expected) == ("the CPU", pytest.approx(40))
 
 
@@ -326,6 +326,13 @@ def test_items_without_work_are_told_to_carry_more() -> None:
     quick = stage(computing=1.0, service_times=((1e-6, 100),))
     verdict = judge(report(quick, replace(quick, name="b"), cpu_seconds=9.9))
     assert (verdict.part, verdict.reason, verdict.changes) == ("", "hand-over", ())
+
+
+def test_calls_too_short_for_child_processes_are_told_so() -> None:
+    short = {"computing": 0.98, "service_times": ((9e-5, 100_000),), "received": 100_000, "processed": 100_000}
+    verdict = judge(report(stage(emitted=100_000, **short), cpu_seconds=9.9, read=100_000, delivered=100_000))
+    assert (verdict.part, verdict.reason, verdict.changes) == ("a", "computes", ())
+    assert "too short for child processes" in verdict.text
 
 
 def test_a_source_that_computes_is_told_of_processes() -> None:

@@ -29,7 +29,7 @@ def _finding(verdict: "Verdict") -> str:
     match verdict.reason, verdict.part:
         case "unknown", _:
             few = "Too few items are done to say what limits the run"
-            return f"Nothing in particular limits the run: the busiest part was busy {busy}" if busy else few
+            return f"Nothing in particular limits the run: who was busiest, {busy}, was idle, too" if busy else few
         case "balanced", _:
             return f"Nothing in particular limits the run: the slowest parts are busy alike ({busy})"
         case "hand-over", _:
@@ -61,7 +61,8 @@ def _finding_of_stage(verdict: "Verdict", share: str) -> str:
             return f"{limits} only {stage.busy:.0%} of the time, with no more than {few}"
         case "computes":
             how = "compute, under the GIL one at a time" if several else f"computes {cpu}"
-            return f"{limits} {share}, and {how}"
+            small = "" if verdict.changes else "; its calls are too short for child processes: let each item carry more"
+            return f"{limits} {share}, and {how}{small}"
         case "cores":
             return f"{limits} {share}, and no core is free for more"
     return f"{limits} {share}, and wait{'' if several else 's'} {cpu}"
@@ -93,8 +94,8 @@ def _way(change: "Change", verdict: "Verdict") -> str:
             return f"{step} (among its worker_args in pipeline.py)"
         case _, "source" | "consumer":
             return f"A stage that does it in {number} child process{plural}"
-    told = f"in {number} child process{plural} (executor='process', sub_workers={number}"
+    pool = f"executor='process' and sub_workers={number}"
     if verdict.stage is not None and verdict.stage.pool:
-        return f"Its pool {told} in pipeline.py), or free-threaded Python,"
-    released = f"or, if its calls release the GIL as NumPy's do, --workers {change.part}={max(2, number)},"
-    return f"The work {told} as a SubTaskPoolWorker), or free-threaded Python, {released}"
+        return f"{pool} (in pipeline.py), or free-threaded Python,"
+    released = f"if its calls release the GIL as NumPy's do, {_option(change)}"
+    return f"A SubTaskPoolWorker with {pool}, or free-threaded Python, or, {released},"

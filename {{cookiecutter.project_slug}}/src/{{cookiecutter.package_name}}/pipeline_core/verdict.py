@@ -14,6 +14,8 @@ Reason = Literal["unknown", "serial", "waits", "computes", "cores", "order", "wi
 Setting = Literal["workers", "sub_workers", "processes", "queue_size", "window"]
 
 WORTH = 1.15  # A change that brings less is not told; and parts that are this near to each other are balanced.
+HAND_OVER = 5e-6  # seconds: calls that are shorter cost less than what hands their items on
+ROUND_TRIP = 1e-4  # seconds of CPU time that it takes to send an item to a child process and its result back
 MOST_WINDOW = 8192  # results that wait for their turn: more would fill the memory rather than the cores
 
 
@@ -116,6 +118,12 @@ class _Part:
         return self.stage is not None and self.stage.computing >= 0.5
 
     @property
+    def call(self) -> float:
+        """Seconds of a call, on average."""
+        times = () if self.stage is None else self.stage.service_times
+        return sum(seconds * calls for seconds, calls in times) / max(1, sum(calls for _, calls in times))
+
+    @property
     def held_up(self) -> bool:
         return self.held > WORTH * self.work
 
@@ -204,7 +212,10 @@ class _Judge:
             or any(part.stage is None or part.held_up or self._holds_the_gil(part) for part in near)
         ):
             return self._verdict(None, "balanced", near=near)
-        changes = [self._workers(part, part.workers * expected / self.now) for part in near]
+        # Near to all of the GIL, who has waited for something waits for that, too.
+        slack = 1.5 if then == "the CPU" and self.one_core else 1.0
+        factor = min(most, expected * slack) / self.now
+        changes = [self._workers(part, part.workers * factor) for part in near]
         if len(near) > 1:
             return self._verdict(None, "balanced", expected, *changes, then=then, near=near)
         return self._verdict(limit, "computes" if limit.computes else "waits", expected, *changes, then=then)
@@ -242,24 +253,27 @@ class _Judge:
 
     def _one_core(self) -> Verdict:
         """One core is at work all the time, and no more can be: who computes most limits the run."""
-        if self.stages_cpu >= self.threads_cpu / 2:
-            return self._computes(max((part for part in self.parts if not part.in_children), key=lambda part: part.cpu))
+        most = max((part for part in self.parts if not part.in_children), key=lambda part: part.cpu)
+        if self.stages_cpu >= self.threads_cpu / 2 and most.call > HAND_OVER:
+            return self._computes(most)
         if self.limit.stage is None and self.limit.occupied >= 0.5:
             return self._computes(self.limit)
         return self._verdict(None, "hand-over")
 
     def _computes(self, limit: _Part) -> Verdict:
         """Child processes for it. The rest keeps the GIL, and all share the cores."""
-        cores = self.report.cores
+        cores, sent = self.report.cores, ROUND_TRIP
         own = limit.cpu if limit.stage is not None else self.threads_cpu - self.stages_cpu
-        cpu = max(1 / (self.now * cores), self.cpu / cores, self.threads_cpu - own)
+        if limit.stage is not None:
+            sent *= limit.stage.received / limit.items
+        cpu = max(1 / (self.now * cores), (self.cpu + sent) / cores, self.threads_cpu - own + sent)
         # Who computes looks busy while it waits for the GIL: what it needs of that is in the rest's CPU time.
         others = [part for part in self.parts if part is not limit and part.cpu * self.now < 0.25]
         slowest, then = max([(cpu, "the CPU"), *((part.held, part.name) for part in others)])
         expected = 1 / slowest
         if expected < WORTH * self.now:
             if then == "the CPU":
-                return self._verdict(limit, "cores")
+                return self._verdict(limit, "cores" if self.cpu * self.now > 0.9 * cores else "computes")
             return self._verdict(None, "balanced", near=[limit, *(part for part in others if part.name == then)])
         processes = Change(limit.name, "processes", 0, max(1, min(cores, ceil(own * expected - 0.02))))
         return self._verdict(limit, "computes", expected, processes, then=then)
