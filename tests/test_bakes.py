@@ -87,7 +87,7 @@ def test_t5_exactly_the_files_that_the_answers_ask_for(
 ) -> None:
     project = bake(sub_task_pool=pool, metrics=metrics, ci=ci, license=licence, stage_names="Load it, score")
     package = "src/my_pipeline"
-    own = "__init__ __main__ cli json_logs pipeline profiling running sinks sources"
+    own = "__init__ __main__ cli json_logs options pipeline profiling running sinks sources"
     own += " stages/__init__ stages/load_it stages/score"
     observers = "__init__.py charts.py history.py progress.py report_file.py report_page.css report_page.py"
     observers += " report_table.py trace.py units.py"

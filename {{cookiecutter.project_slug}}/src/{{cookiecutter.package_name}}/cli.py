@@ -4,7 +4,6 @@ import re
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from enum import StrEnum
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -23,6 +22,25 @@ from .observers.prometheus_metrics import observer as metrics
 {%- endif %}
 from .observers.report_file import check_report_path, write_report
 from .observers.trace import Trace
+from .options import (
+    DeadLetters,
+    Debug,
+    Form,
+    Inputs,
+    Limit,
+    LogFormat,
+    Logs,
+    OnError,
+    OnErrorOption,
+    Output,
+    QueueSize,
+    Quiet,
+    Report,
+    Serial,
+    TraceFile,
+    Workers,
+    option,
+)
 from .pipeline import build_pipeline
 from .pipeline_core import DeadLetter, FailedItem, PipelineError
 from .profiling import profile, profile_table
@@ -52,57 +70,6 @@ app = typer.Typer(
         "help_option_names": ["-h", "--help"],
     },
 )
-
-
-_option = partial(typer.Option, show_envvar=False)  # Their names follow a rule, which the help tells once.
-
-
-class OnError(StrEnum):
-    stop = "stop"
-    skip = "skip"
-
-
-class LogFormat(StrEnum):
-    text = "text"
-    json = "json"
-
-
-Inputs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="INPUT",
-        help="Files, patterns like 'data/*.jsonl', or '-' for stdin, which it is without any. Names in .gz are unpacked.",
-        show_default=False,
-    ),
-]
-Form = Annotated[
-    Format,
-    _option("--format", help="An item is a line's JSON value, a line of text, or the name of a file."),
-]
-Output = Annotated[
-    Path | None,
-    _option("--output", "-o", metavar="FILE", help="Where results go, as JSON Lines; stdout, if not told."),
-]
-Workers = Annotated[
-    list[str] | None,
-    _option("--workers", metavar="STAGE=N", help="Workers of a stage; may be told for several stages."),
-]
-QueueSize = Annotated[int | None, _option(min=1, help="Items that may wait before each stage.")]
-OnErrorOption = Annotated[
-    OnError, _option(help="An item that fails stops the run, or is skipped and becomes a dead letter.")
-]
-DeadLetters = Annotated[Path | None, _option(metavar="FILE", help="Where skipped items go, as JSON Lines.")]
-Limit = Annotated[int | None, _option(min=0, help="Only so many items, the first ones.")]
-Serial = Annotated[bool, _option("--serial", help="One item after the other in one thread: for a debugger.")]
-Report = Annotated[
-    Path | None, _option(metavar="FILE", help="Write the report to a file, too: a page (.html) or data (.json).")
-]
-TraceFile = Annotated[
-    Path | None, _option(metavar="FILE", help="Record what each worker did when, for ui.perfetto.dev (.json).")
-]
-Quiet = Annotated[bool, _option("--quiet", "-q", help="No progress, and no report at the end.")]
-Logs = Annotated[LogFormat, _option(help="Logs as text, or a JSON object a line.")]
-Debug = Annotated[bool, _option("--debug", help="Show where an error came from, with the traceback.")]
 
 
 @app.callback()
@@ -229,8 +196,8 @@ def retry(
 def profile_command(
     inputs: Inputs = None,
     form: Form = Format.jsonl,
-    limit: Annotated[int, _option(min=1, help="Items of the sample, the first ones.")] = 200,
-    most: Annotated[int, _option(min=1, help="Workers to try at the most.")] = 16,
+    limit: Annotated[int, option(min=1, help="Items of the sample, the first ones.")] = 200,
+    most: Annotated[int, option(min=1, help="Workers to try at the most.")] = 16,
     debug: Debug = False,
 ) -> None:
     """Run a sample through each stage alone, with 1, 2, 4, 8 … workers, and say which numbers suit this machine.
