@@ -17,6 +17,7 @@ from {{ cookiecutter.package_name }}.pipeline import (
 
 PROJECT = Path(__file__).parent.parent
 STAGES = build_pipeline().stage_names
+COMMAND = [sys.executable, "-m", "{{ cookiecutter.package_name }}"]
 PREFIX = "{{ cookiecutter.package_name }}".upper()
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -28,9 +29,8 @@ def command(tmp_path: Path) -> Command:
 
     def run(*arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(PROJECT / "src"), "PYTHONUTF8": "1", "COLUMNS": "200"} | settings
-        call = [sys.executable, "-m", "{{ cookiecutter.package_name }}", *arguments]
         return subprocess.run(
-            call,
+            [*COMMAND, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -184,7 +184,7 @@ def test_debug_shows_the_traceback_and_nothing_else_does(command: Command) -> No
 @pytest.mark.parametrize("where", ["stdout", "output", "dead letters"])
 def test_a_full_disk_is_one_line(where: str, command: Command, tmp_path: Path) -> None:
     arguments = {"stdout": [], "output": ["-o", "/dev/full"], "dead letters": ["--dead-letters", "/dev/full"]}[where]
-    script = [sys.executable, "-m", "{{ cookiecutter.package_name }}", "run", "-q", "--on-error=skip", *arguments]
+    script = [*COMMAND, "run", "-q", "--on-error=skip", *arguments]
     environment = os.environ | {"PYTHONPATH": str(PROJECT / "src")}
     with (Path("/dev/full") if where == "stdout" else tmp_path / "out").open("w") as stdout:
         done = subprocess.run(

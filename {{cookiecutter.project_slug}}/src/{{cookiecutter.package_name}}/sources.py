@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 from .pipeline_core import FailedItem
 
@@ -38,7 +38,7 @@ class Source:
         """Opens all files. Raises OSError for one that cannot be read, and ValueError for what fits no file."""
         self.form = form
         self.names = [name for given in inputs or [STDIN] for name in _names(given, form)]
-        self._files: list[IO[bytes]] = []
+        self._files: list[BinaryIO] = []
         if form is not Format.files:
             with ExitStack() as opened:
                 self._files = [opened.enter_context(_open(name)) for name in self.names]
@@ -119,13 +119,13 @@ def _names(given: str, form: Format) -> list[str]:
     return found
 
 
-def _open(name: str) -> IO[bytes]:
+def _open(name: str) -> BinaryIO:
     if name == STDIN:
         return open(0, "rb", closefd=False)
-    return gzip.open(name) if name.endswith(".gz") else Path(name).open("rb")
+    return cast(BinaryIO, gzip.open(name)) if name.endswith(".gz") else Path(name).open("rb")
 
 
-def _lines(file: IO[bytes], name: str) -> Iterator[tuple[int, bytes]]:
+def _lines(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
     number = 0
     try:
         for number, line in enumerate(file, start=1):

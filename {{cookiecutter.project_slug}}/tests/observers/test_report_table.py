@@ -38,7 +38,7 @@ def text(report: PipelineReport, width: int) -> str:
 
 def test_it_says_what_became_of_the_items_and_what_limits_the_run(report: PipelineReport) -> None:
     said = text(report, 200)
-    assert re.match(r"numbers: completed after .+, 1500 delivered, .+/s, 0 failed\n", said)
+    assert re.match(r"numbers: completed after .+, 1500 delivered, 0 failed, .+/s\n", said)
     assert re.search(r"a_stage_with_a_long_name +2 +2,000 +1,500 +500 ", said)
     assert "failed " not in said.split("\n", 1)[1]
     assert str(report.verdict).split()[0] in said

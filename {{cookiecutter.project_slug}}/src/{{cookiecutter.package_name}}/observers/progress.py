@@ -82,7 +82,13 @@ class Progress:
         stages.add_row(*(Text(heading, style="dim") for heading in headings))
         for old, stage in zip(before.stages, now.stages, strict=True):
             busy = f"{_recently_busy(old, stage, before.seconds, now.seconds):.0%}"
-            row = [Text(stage.name), f"{stage.received:,}", f"{stage.emitted:,}", bar(stage), busy]
+            row: list[RenderableType] = [
+                Text(stage.name),
+                f"{stage.received:,}",
+                f"{stage.emitted:,}",
+                bar(stage),
+                busy,
+            ]
             failed = Text(f"{stage.failed:,}", style="red" if stage.failed else "dim")
             stages.add_row(*(row[:2] + row[3:] if narrow else [*row, failed]))
         return Group(self._headline(before, now), stages)

@@ -22,7 +22,7 @@ class ReportTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         report = self.report
         speed = f", {rate(report.delivered / report.seconds)}/s" if report.seconds and report.delivered else ""
-        counted = f"{report.delivered} delivered{speed}, {report.failed} failed"
+        counted = f"{report.delivered} delivered, {report.failed} failed{speed}"
         yield Text(f"{report.name}: {report.state} after {duration(report.seconds)}, {counted}")
         names = [stage.name for stage in report.stages]
         counts, times = self._counts(), self._times()
