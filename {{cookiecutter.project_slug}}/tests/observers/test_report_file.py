@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,13 @@ import pytest
 from {{ cookiecutter.package_name }}.observers import (
     report_file,
 )
+from {{ cookiecutter.package_name }}.observers.charts import (
+    over_time,
+)
 from {{ cookiecutter.package_name }}.observers.history import (
     History,
+    Sample,
+    StageSample,
 )
 from {{ cookiecutter.package_name }}.observers.report_file import (
     check_report_path,
@@ -36,7 +42,7 @@ HOSTILE = '<script>alert("1")</script> $x^2_{$ & \' \ud83d \x00 {braces} 日本 
 
 class Picky(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> Any:
-        if item in (3, HOSTILE):
+        if item in (3, HOSTILE) or isinstance(item, NoText):
             raise ValueError(f"no {item}")
         return item
 
@@ -46,10 +52,13 @@ class NoText:
         raise RuntimeError("no text")
 
 
-def run(*items: Any, name: str = "p", stage: str = "picky") -> tuple[PipelineManager, History]:
-    pipeline = PipelineManager(name=name, on_error="skip").add_worker(Picky, name=stage, retries=1)
-    history = History(pipeline, interval=0.01)
-    with history:
+def run(
+    *items: Any, name: str = "p", stage: str = "picky", max_failures: int | None = None
+) -> tuple[PipelineManager, History]:
+    """A run that is over, in which some items failed."""
+    pipeline = PipelineManager(name=name, on_error="skip", max_failures=max_failures)
+    pipeline.add_worker(Picky, name=stage, retries=1)
+    with History(pipeline, interval=0.01) as history, suppress(PipelineError):
         list(pipeline.run(items))
     return pipeline, history
 
@@ -96,22 +105,36 @@ def test_the_error_that_ended_the_run_is_told_with_its_traceback(ending: str, tm
 
 @pytest.mark.parametrize("ending", ["json", "html"])
 def test_a_run_that_has_not_begun_can_be_written_too(ending: str, tmp_path: Path) -> None:
-    write_report(tmp_path / f"report.{ending}", PipelineManager().add_worker(Picky).report)
+    pipeline = PipelineManager().add_worker(Picky)
+    with History(pipeline) as history:
+        pass
+    write_report(tmp_path / f"report.{ending}", pipeline.report, history)
+
+
+def test_a_last_sample_close_behind_another_makes_no_peak() -> None:
+    moments = ((0.0, 0), (1.0, 100), (2.0, 200), (2.001, 300))
+    stages = PipelineManager().add_worker(Picky).report.stages
+    queues = tuple(map(StageSample.of, stages))
+    svg = over_time([Sample(seconds, delivered, delivered, queues) for seconds, delivered in moments], stages)
+    assert ">0</text>" in svg
+    assert "k</text>" not in svg
 
 
 @pytest.mark.parametrize("ending", ["json", "html"])
 def test_names_errors_and_items_can_be_anything(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"report.{ending}"
-    pipeline, history = run(1, HOSTILE, NoText(), 2, name=HOSTILE, stage=HOSTILE)
+    pipeline, history = run(1, HOSTILE, NoText(), HOSTILE, name=HOSTILE, stage=HOSTILE, max_failures=2)
     write_report(path, pipeline.report, history, verdict=HOSTILE)
     text = path.read_text(encoding="utf-8")
     if ending == "json":
         told = json.loads(text)
         assert told["name"] == told["verdict"] == told["stages"][0]["name"] == HOSTILE
-        assert told["dead_letters"][0]["item"] == repr(HOSTILE)
+        assert [letter["item"] for letter in told["dead_letters"]][:1] == [repr(HOSTILE)]
+        assert "which raised RuntimeError" in told["dead_letters"][1]["item"]
+        assert told["error"]["item"] == repr(HOSTILE)
     else:
         assert "script" not in Page(text).tags
-        assert text.count("&lt;script&gt;") >= 7  # Title, heading, verdict, table, two charts, dead letter.
+        assert text.count("&lt;script&gt;") >= 8  # Title, heading, error, verdict, table, two charts, dead letter.
 
 
 class Page(HTMLParser):

@@ -59,6 +59,12 @@ class Odd(BaseWorker[int, int]):
         return None if item % 3 == 0 else item
 
 
+class Fails(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        time.sleep(0.002)
+        raise StopIteration
+
+
 class Several(BaseWorker[int, int]):
     def process_item(self, item: int) -> Iterator[int]:
         yield from range(item % 4)
@@ -75,13 +81,17 @@ class Batches(BaseWorker[int, int]):
 
 
 class FullDisk:
-    """A file that cannot be written any more."""
+    """A file that cannot be written, until somebody has made room."""
 
     def __init__(self, file: Any) -> None:
         self._file = file
+        self._full = True
 
-    def write(self, text: str) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def write(self, text: str) -> None:
+        if self._full:
+            self._full = False
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self._file.write(text)
 
     def __enter__(self) -> "FullDisk":
         return self
@@ -175,9 +185,10 @@ def test_a_batch_that_failed_is_seen_before_its_items(tmp_path: Path) -> None:
 
 
 def test_attempts_and_their_pauses_are_within_the_item(tmp_path: Path) -> None:
-    pipeline = PipelineManager(on_error="skip").add_worker(Odd, retries=2)
+    pipeline = PipelineManager(on_error="skip").add_worker(Fails, retries=2)
     (event,) = items(traced(pipeline, [7], tmp_path / "trace.json"))
-    assert (event["name"], event["args"]) == ("item 0 failed", {"index": 0, "error": "ValueError"})
+    assert (event["name"], event["args"]) == ("item 0 failed", {"index": 0, "error": "StopIteration"})
+    assert event["dur"] >= 3 * 2_000
 
 
 {% if cookiecutter.sub_task_pool != 'none' -%}
@@ -254,7 +265,8 @@ def test_it_is_whole_however_the_run_ends(end: str, tmp_path: Path) -> None:
     assert ("error" in found[-1]["args"]) == (end == "error")
 
 
-def test_a_run_that_goes_on_after_it_is_not_disturbed(tmp_path: Path) -> None:
+def test_a_run_that_goes_on_after_it_is_not_disturbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(trace, "FLUSH", 2)
     pipeline = PipelineManager().add_worker(Slow)
     with Trace(pipeline, tmp_path / "trace.json"):
         results = pipeline.run(range(50))
@@ -276,6 +288,7 @@ def test_a_disk_that_is_full_is_said_at_the_end_and_the_run_goes_on(
         results.extend(pipeline.run(range(10)))
     assert results == list(range(10))
     assert not path.exists()
+    assert '"item' not in (tmp_path / "trace.json.part").read_text(encoding="utf-8")
 
 
 def test_a_folder_that_is_not_there_is_an_error_before_the_run(tmp_path: Path) -> None:
