@@ -15,13 +15,14 @@ import threading
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
+from unittest import mock
 
 from bench import put_into_page
 from peers import use_core
 
 use_core()
 from pipeline_core import BaseWorker, PipelineManager  # noqa: E402
-from pipeline_core.channel import Channel, Signal  # noqa: E402
+from pipeline_core.channel import Signal  # noqa: E402
 
 ITEMS = 100_000
 ROUNDS = 15
@@ -36,7 +37,7 @@ class Same(BaseWorker[int, int]):
 def main() -> None:
     found: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
-        for measure in (calls, channels, parts, whole, switch):
+        for measure in (calls, parts, whole, switch, sleeps):
             for name, value in measure().items():
                 found.setdefault(name, []).append(value)
     table = as_table({name: statistics.median(values) for name, values in found.items()})
@@ -49,58 +50,31 @@ def main() -> None:
 
 def as_table(m: Parts) -> list[str]:
     """Microseconds an item."""
-    loops = m["stages"] - m["calls"] - m["policy"] - m["channels"] * 3 / 4
     rows = [
         ("the functions themselves, three calls", m["calls"]),
-        ("`Policy.attempt` around each: did it raise, is it a generator", m["policy"]),
-        ("`put` and `get` of four channels", m["channels"]),
-        ("the workers' loops: whose item is it, and what became of it", loops),
-        ("the source's loop and the consumer's", m["ends"] - m["channels"] / 4),
+        ("taking, judging, counting and handing on, three times", m["stages"] - m["calls"]),
+        ("the source's loop and the consumer's, with a `put` and a `get`", m["ends"]),
         ("**together, in one thread**", m["stages"] + m["ends"]),
         ("waking and switching threads", m["whole"] - m["stages"] - m["ends"]),
         ("**a run**", m["whole"]),
     ]
     lines = ["| | µs an item |", "|---|---|", *(f"| {name} | {value:.2f} |" for name, value in rows)]
-    rate = f"{m['switches']:.0f} thread switches in 1,000 items"
-    return [
-        *lines,
-        "",
-        f"In that run there were {rate}; one switch to a thread that sleeps takes {m['switch']:.1f} µs.",
-    ]
+    sleeps = f"Threads went to sleep {m['sleeps at 100']:.0f} times in 1,000 items, to wait for one or for room"
+    wider = f"with `queue_size=1000`, {m['sleeps at 1000']:.0f} times"
+    switches = f"Together with waits for the GIL that made {m['switches']:.0f} thread switches"
+    wake = f"one switch to a thread that sleeps takes {m['switch']:.1f} µs"
+    return [*lines, "", f"{sleeps}; {wider}. {switches}; {wake}."]
 
 
 def calls() -> Parts:
-    """The limit, and what it costs to be ready for whatever a call may do."""
+    """The limit."""
     a, b, c = Same().process_item, Same().process_item, Same().process_item
-    manager = PipelineManager().add_worker(Same)
-    (stage,) = manager._stages
-    attempt, port = stage.policy.attempt, stage.new_port()
 
     def bare() -> None:
         for item in range(ITEMS):
             c(b(a(item)))
 
-    def attempted() -> None:
-        for item in range(ITEMS):
-            attempt(c, attempt(b, attempt(a, item, port), port), port)
-
-    limit = microseconds(bare)
-    return {"calls": limit, "policy": microseconds(attempted) - limit}
-
-
-def channels() -> Parts:
-    four = [Channel[int](100) for _ in range(4)]
-    (p0, g0), (p1, g1), (p2, g2), (p3, g3) = [(channel.put, channel.get) for channel in four]
-
-    def through() -> None:
-        for item in range(ITEMS):
-            p0(item)
-            p1(g0())
-            p2(g1())
-            p3(g2())
-            g3()
-
-    return {"channels": microseconds(through)}
+    return {"calls": microseconds(bare)}
 
 
 def parts() -> Parts:
@@ -135,6 +109,25 @@ def whole() -> Parts:
             pass
 
     return {"whole": microseconds(run), "switches": (switches() - before) / ITEMS * 1000}
+
+
+def sleeps() -> Parts:
+    """How often a thread waits for an item or for room, in 1,000 items."""
+    return {f"sleeps at {queue_size}": waits(queue_size) / ITEMS * 1000 for queue_size in (100, 1000)}
+
+
+def waits(queue_size: int) -> int:
+    counted: list[None] = []
+
+    def wait(signal: Signal, timeout: float | None = None) -> bool:
+        counted.append(None)
+        return original(signal, timeout)
+
+    original = Signal.wait
+    with mock.patch.object(Signal, "wait", wait):
+        for _ in three_stages(queue_size).run(range(ITEMS)):
+            pass
+    return len(counted)
 
 
 def switch() -> Parts:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from observed import WATCHED
 from peers import CORE, PEERS, Function, Peer, Stage, run_loop, use_core
 
 BLOCK = bytes(1 << 20)
@@ -126,14 +127,18 @@ def alone(stage: Stage, source: Sequence[Any]) -> float:
     return time.perf_counter() - start
 
 
-EVERYONE = PEERS | {
-    "bare": Peer(
-        "bare", run_loop, "each stage's threads alone, without a pipeline: as long as the slowest of them takes"
-    ),
-    "shipped": Peer(
-        "shipped", run_loop, "the example as it is: the model asked in batches, a pool of threads that draws"
-    ),
-}
+EVERYONE = (
+    PEERS
+    | WATCHED
+    | {
+        "bare": Peer(
+            "bare", run_loop, "each stage's threads alone, without a pipeline: as long as the slowest of them takes"
+        ),
+        "shipped": Peer(
+            "shipped", run_loop, "the example as it is: the model asked in batches, a pool of threads that draws"
+        ),
+    }
+)
 
 
 def items(peer: Peer, number: int, scale: float) -> range:
@@ -143,6 +148,12 @@ def items(peer: Peer, number: int, scale: float) -> range:
 def hop(peer: Peer, x: X, scale: float) -> float:
     source = items(peer, 200_000, scale)
     return timed(peer, [Stage(same)] * 3, source) / len(source) * 1e6
+
+
+def hop_on_one_core(peer: Peer, x: X, scale: float) -> float:
+    """No thread has to be woken on another core, which on some hosts takes longer than all the rest."""
+    use_cores(1)
+    return hop(peer, x, scale)
 
 
 def stages(peer: Peer, x: X, scale: float) -> float:
@@ -255,6 +266,14 @@ def start(peer: Peer, x: X, scale: float) -> float:
     return statistics.median(timed(peer, [Stage(same)] * 3, [1]) for _ in range(20)) * 1e3
 
 
+def observing(peer: Peer, x: X, scale: float) -> float:
+    """Microseconds an item, through three stages of which the middle one sleeps for `x` ms."""
+    if not x:
+        return hop(peer, x, scale * 5)
+    source = items(peer, 300, scale)
+    return timed(peer, [Stage(same), Stage(sleep(x / 1e3)), Stage(same)], source) / len(source) * 1e6
+
+
 def pure_python(peer: Peer, x: X, scale: float) -> float:
     source = range(max(20, int(1500 * scale)))
     return len(source) / timed(peer, [Stage(count_primes, int(x or 1))], source)
@@ -291,6 +310,15 @@ def as_fast_as_chain(m: Medians) -> list[str]:
     return [f"ours: {m['ours', None] / m['chain', None]:.2f} of the chain; 1 asked for"] if ("chain", None) in m else []
 
 
+def cost_of_watching(m: Medians) -> list[str]:
+    limits = {0: "10%", 10: "2%"}
+    return [
+        f"with a stage of {x} ms: {m['watched', x] / m['unwatched', x] - 1:.1%} more; under {limits[int(x)]} asked for"
+        for peer, x in m
+        if peer == "watched" and x is not None
+    ]
+
+
 def speed_up(m: Medians) -> list[str]:
     return [
         f"{peer}: {m[peer, 2] / m[peer, 1]:.2f} times as fast with two workers; 1.8 asked for of ours"
@@ -303,6 +331,13 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         Workload("hop", "three stages that do nothing", "µs an item", hop, verdicts=ratio_of_hop),
+        Workload(
+            "hop-on-one-core",
+            "three stages that do nothing, all on one core",
+            "µs an item",
+            hop_on_one_core,
+            verdicts=ratio_of_hop,
+        ),
         Workload(
             "latency",
             "one item at a time through three stages",
@@ -387,6 +422,16 @@ WORKLOADS = {
             higher=True,
         ),
         Workload("start", "x=0: the import; x=1: a run of one item", "ms", start, ("ours",), "x", (0, 1)),
+        Workload(
+            "observing",
+            "watched by a live table and a history",
+            "µs an item",
+            observing,
+            ("unwatched", "watched"),
+            "ms in a stage",
+            (0, 10),
+            verdicts=cost_of_watching,
+        ),
         Workload(
             "free-threaded",
             "a stage in pure Python",

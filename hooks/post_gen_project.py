@@ -29,7 +29,14 @@ def unwanted(answers: dict[str, str]) -> Iterator[str]:
         yield ".github/workflows/ci.yml"
     if answers["sub_task_pool"] == "none":
         yield "src/*/pipeline_core/sub_task_pool.py"
+        yield "src/*/pipeline_core/child_process.py"
         yield "tests/pipeline_core/test_*sub_task_pool.py"
+    for tool in {"prometheus", "opentelemetry"} - {answers["metrics"]}:
+        yield f"src/*/observers/{tool}_metrics.py"
+        yield f"tests/observers/test_{tool}_metrics.py"
+    if answers["metrics"] == "none":
+        yield "src/*/observers/instruments.py"
+        yield "tests/observers/test_instruments.py"
     yield from ("__pycache__", ".*_cache", "src/**/__pycache__", "tests/**/__pycache__")  # Of the template's own runs.
 
 

@@ -15,15 +15,19 @@ MAX_STAGE_NAME = 30  # So that no line that holds a stage's class needs another 
 MAX_NAME = 40
 MAX_TEXT = 200
 MAX_SHOWN = 60  # Characters of a bad value that stand in the line about it.
-PROJECT_MODULES = {"cli", "main", "pipeline", "pipeline_core", "sources_and_sinks", "stages"}
+PROJECT_MODULES = {
+    *("cli", "json_logs", "main", "observers", "options", "pipeline", "pipeline_core", "profiling", "running", "sinks"),
+    *("sources", "stages"),
+}
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
 NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
 # Packages and commands that the project has, or installs, or that come with a later Python.
 TAKEN_NAMES = (
-    "annotated_doc annotationlib build cfgv click compression conftest demo distlib filelock hatchling identify iniconfig"
-    " librt markdown_it mdurl mypy mypy_extensions mypyc nodeenv packaging pathspec pip platformdirs pluggy pre_commit"
-    " pygments pyproject_hooks pytest python python3 rich ruff shellingham test tests trove_classifiers typer"
-    " typing_extensions uv virtualenv yaml"
+    "annotated_doc annotationlib build cfgv click compression conftest contourpy cycler dateutil demo distlib"
+    " filelock fonttools hatchling identify iniconfig kiwisolver librt markdown_it matplotlib mdurl mpl_toolkits"
+    " mypy mypy_extensions mypyc nodeenv numpy opentelemetry packaging pathspec pil pip platformdirs pluggy"
+    " pre_commit prometheus_client pygments pylab pyparsing pyproject_hooks pytest python python3 rich ruff"
+    " shellingham six test tests trove_classifiers typer typing_extensions uv virtualenv yaml"
 )
 TAKEN = set(TAKEN_NAMES.split())
 WINDOWS_DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}

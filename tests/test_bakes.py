@@ -28,8 +28,18 @@ BAKES: dict[str, dict[str, str]] = {
         "author_name": "Ada Lovelace",
         "author_email": "ada@example.org",
     },
-    "no pool, no CI": {"stage_names": "Load, Clean up, Score", "sub_task_pool": "none", "ci": "none"},
-    "a process pool": {"sub_task_pool": "processes", "sub_task_stage": "pre_processing", "license": "Apache-2.0"},
+    "no pool, no CI, OpenTelemetry": {
+        "stage_names": "Load, Clean up, Score",
+        "sub_task_pool": "none",
+        "metrics": "opentelemetry",
+        "ci": "none",
+    },
+    "a process pool, Prometheus": {
+        "sub_task_pool": "processes",
+        "sub_task_stage": "pre_processing",
+        "metrics": "prometheus",
+        "license": "Apache-2.0",
+    },
     "the longest names": {
         "project_slug": "p" * 40,
         "package_name": "q" * 40,
@@ -51,24 +61,46 @@ def core_files(folder: Path, pool: bool) -> set[str]:
     """The core, or its tests: all that lies there, but without a pool nothing about it."""
     files = {path.name for path in folder.glob("*.py")}
     assert {"__init__.py", "pipeline_manager.py"} <= files or "test_order.py" in files
-    return {file for file in files if pool or "sub_task_pool" not in file}
+    return {file for file in files if pool or not re.search("sub_task_pool|child_process", file)}
 
 
-ALWAYS = ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml tests/conftest.py tests/test_pipeline.py"
+ALWAYS = (
+    ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml"
+    " tests/conftest.py tests/test_cli.py tests/test_json_logs.py tests/test_pipeline.py tests/test_profiling.py"
+    " tests/test_sources.py"
+)
 
 
 @pytest.mark.parametrize(
-    ("pool", "ci", "licence"),
-    list(itertools.product(["threads", "processes", "none"], ["github", "none"], ["MIT", "Proprietary"])),
+    ("pool", "metrics", "ci", "licence"),
+    list(
+        itertools.product(
+            ["threads", "processes", "none"],
+            ["none", "prometheus", "opentelemetry"],
+            ["github", "none"],
+            ["MIT", "Proprietary"],
+        )
+    ),
 )
-def test_t5_exactly_the_files_that_the_answers_ask_for(pool: str, ci: str, licence: str, bake: Baker) -> None:
-    project = bake(sub_task_pool=pool, ci=ci, license=licence, stage_names="Load it, score")
+def test_t5_exactly_the_files_that_the_answers_ask_for(
+    pool: str, metrics: str, ci: str, licence: str, bake: Baker
+) -> None:
+    project = bake(sub_task_pool=pool, metrics=metrics, ci=ci, license=licence, stage_names="Load it, score")
     package = "src/my_pipeline"
-    own = "__init__ __main__ cli pipeline sources_and_sinks stages/__init__ stages/load_it stages/score"
+    own = "__init__ __main__ cli json_logs options pipeline profiling running sinks sources"
+    own += " stages/__init__ stages/load_it stages/score"
+    observers = "__init__.py charts.py history.py progress.py report_file.py report_page.css report_page.py"
+    observers += " report_table.py trace.py units.py"
+    observed = "history progress report_file report_table trace"
     expected = set(ALWAYS.split())
+    if metrics != "none":
+        own += f" observers/instruments observers/{metrics}_metrics"
+        expected |= {"tests/observers/test_instruments.py", f"tests/observers/test_{metrics}_metrics.py"}
     expected |= {f"{package}/{module}.py" for module in own.split()} | {f"{package}/py.typed"}
     expected |= {f"{package}/pipeline_core/{file}" for file in core_files(CORE, pool != "none")}
     expected |= {f"tests/pipeline_core/{file}" for file in core_files(TEMPLATE / "tests/pipeline_core", pool != "none")}
+    expected |= {f"{package}/observers/{file}" for file in observers.split()}
+    expected |= {f"tests/observers/test_{subject}.py" for subject in observed.split()}
     expected |= {"tests/stages/test_load_it.py", "tests/stages/test_score.py"}
     expected |= {".github/workflows/ci.yml"} if ci == "github" else set()
     assert project.files() == expected
@@ -80,7 +112,7 @@ def test_t5_nothing_is_left_over(project: Bake) -> None:
     for file in project.files():
         text = project.text(file)
         assert not re.search(r"\{\{|\{%|\{#|cookiecutter", text), f"{file} holds template code"
-        assert "stage_name" not in text or file.endswith(("cli.py", "demo.py", "pipeline_manager.py"))
+        assert "stage_name" not in text or file.endswith(("cli.py", "demo.py", "pipeline_manager.py", "trace.py"))
         assert text.endswith("\n") or not text, f"{file} does not end its last line"
         assert text.strip("\n") + "\n" == text or not text, f"{file} begins or ends with an empty line"
         assert "\r" not in text
@@ -118,12 +150,20 @@ def test_t5_dependencies_are_what_the_code_imports_and_the_group_dev_what_the_re
     settings = tomllib.loads(project.text("pyproject.toml"))
     code = "\n".join(project.text(file) for file in project.files() if re.match(r"(src/.*|demo)\.py", file))
     imported = set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) - sys.stdlib_module_names
-    assert names_of(settings["project"]["dependencies"]) == imported - {project.package}
+    needed = {DISTRIBUTIONS.get(module, module) for module in imported - {project.package}}
+    assert names_of(settings["project"]["dependencies"]) == needed
+    where_needed = set(re.findall(r"^ +(?:from (?=[\w.]+ import )|import (?=[\w.]+$))(\w+)", code, re.MULTILINE))
+    extras = names_of(list(itertools.chain(*settings["project"]["optional-dependencies"].values())))
+    assert extras == where_needed - imported - sys.stdlib_module_names
     check = project.text("README.md").split("## Check")[1]
     tools = set(
         re.findall(r"(?:^|&& |`python -m )([a-z-]+) ?", check.split("```")[1] + check.split("```")[2], re.MULTILINE)
     )
-    assert names_of(settings["dependency-groups"]["dev"]) == tools
+    sdk = {"opentelemetry-sdk"} if "opentelemetry-api" in needed else set()  # Which its tests import.
+    assert names_of(settings["dependency-groups"]["dev"]) == tools | extras | sdk  # Mypy and the tests look at extras.
+
+
+DISTRIBUTIONS = {"prometheus_client": "prometheus-client", "opentelemetry": "opentelemetry-api"}  # Of modules.
 
 
 def names_of(requirements: list[str]) -> set[str]:

@@ -8,10 +8,12 @@ import random
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from {{ cookiecutter.package_name }}.cli import (
-    report_table,
+from {{ cookiecutter.package_name }}.observers.progress import (
+    Progress,
+)
+from {{ cookiecutter.package_name }}.observers.report_table import (
+    ReportTable,
 )
 from {{ cookiecutter.package_name }}.pipeline import (
     build_pipeline,
@@ -60,15 +62,10 @@ def simulated_pipeline() -> PipelineManager:
 def main() -> None:
     console = Console()
     pipeline = simulated_pipeline()
-    columns = (TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    delivered = []
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("demo", total=ITEMS)
-        for result in pipeline.run(range(ITEMS)):
-            delivered.append(result)
-            progress.update(task, completed=result + 1)
+    with Progress(pipeline, console, lambda: ITEMS):
+        delivered = list(pipeline.run(range(ITEMS)))
     report = pipeline.report
-    console.print(report_table(report))
+    console.print(ReportTable(report))
     in_order = delivered == sorted(delivered)
     console.print(f"{len(delivered)} results, in order: {in_order}. Dead letters: {report.skipped}")
     for letter in report.dead_letters[:3]:

@@ -8,7 +8,7 @@ from my_pipeline.contact_sheet import accuracy, contact_sheet
 from my_pipeline.digits import Prediction, Tile, read_digits
 from my_pipeline.model import train
 from my_pipeline.pipeline import build_pipeline
-from my_pipeline.sources_and_sinks import JsonLinesSink
+from my_pipeline.sinks import JsonLinesSink
 
 OUTPUTS = Path("outputs")
 MODEL = OUTPUTS / "model.pickle"

@@ -1,108 +1,220 @@
 """The command {{ cookiecutter.project_slug }}."""
 
-import contextlib
-import json
-import logging
-import os
-import signal
-import sys
+import re
 import traceback
-from enum import StrEnum
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
-from rich import box
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
+from .observers.history import History
+{%- if cookiecutter.metrics == 'opentelemetry' %}
+from .observers.opentelemetry_metrics import observer as metrics
+{%- endif %}
+from .observers.progress import Progress
+{%- if cookiecutter.metrics == 'prometheus' %}
+from .observers.prometheus_metrics import observer as metrics
+{%- endif %}
+from .observers.report_file import check_report_path, write_report
+from .observers.trace import Trace
+from .options import (
+    DeadLetters,
+    Debug,
+    Form,
+    Inputs,
+    Limit,
+    LogFormat,
+    Logs,
+    OnError,
+    OnErrorOption,
+    Output,
+    QueueSize,
+    Quiet,
+    Report,
+    Serial,
+    TraceFile,
+    Workers,
+    option,
+)
 from .pipeline import build_pipeline
-from .pipeline_core import DeadLetter, PipelineError, PipelineReport
-from .sources_and_sinks import JsonLinesSink, read_json_lines
+from .pipeline_core import DeadLetter, FailedItem, PipelineError
+from .profiling import profile, profile_table
+from .running import (
+    BAD_USAGE,
+    FAILED,
+    Failed,
+    console,
+    end_on_signals,
+    failures,
+    log_to_console,
+    one_line_errors,
+    run,
+    say,
+    show_report,
+)
+from .sinks import JsonLinesSink, letter_as_json
+from .sources import Format, Source, read_dead_letters
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-console = Console(stderr=True)  # stdout carries data only.
-
-
-class OnError(StrEnum):
-    stop = "stop"
-    skip = "skip"
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={
+        "auto_envvar_prefix": "{{ cookiecutter.package_name|upper }}",
+        "help_option_names": ["-h", "--help"],
+    },
+)
 
 
 @app.callback()
 def describe() -> None:
-    """Run the pipeline over your items, or draw it."""
+    """Run the pipeline over your items, draw it, or find out how many workers it should have.
+
+    Each option can be set in the environment, too, as `{{ cookiecutter.package_name|upper }}_RUN_QUEUE_SIZE=500` does for `run --queue-size`.
+    """
 
 
-@app.command()
-def run(
-    source: Annotated[
-        Path | None,
-        typer.Argument(metavar="INPUT", help="A file of JSON Lines; stdin, if there is none or it is '-'."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where results go, as JSON Lines; stdout, if not told."),
-    ] = None,
-    on_error: Annotated[
-        OnError, typer.Option(help="An item that fails stops the run, or is skipped and becomes a dead letter.")
-    ] = OnError.stop,
-    dead_letters: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where skipped items go, as JSON Lines.")
-    ] = None,
-    serial: Annotated[
-        bool, typer.Option("--serial", help="One item after the other in one thread: for a debugger.")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No report at the end.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from, with the traceback.")] = False,
+@app.command(name="run")
+def run_command(
+    inputs: Inputs = None,
+    output: Output = None,
+    form: Form = Format.jsonl,
+    workers: Workers = None,
+    queue_size: QueueSize = None,
+    on_error: OnErrorOption = OnError.stop,
+    dead_letters: DeadLetters = None,
+    limit: Limit = None,
+    serial: Serial = False,
+    report: Report = None,
+    trace: TraceFile = None,
+    quiet: Quiet = False,
+    log_format: Logs = LogFormat.text,
+    debug: Debug = False,
 ) -> None:
     """Run the pipeline over the INPUT.
 
+    Examples:
+
+    - `{{ cookiecutter.project_slug }} run data.jsonl -o out.jsonl`
+    - `zcat big.gz | {{ cookiecutter.project_slug }} run --on-error skip --dead-letters dead.jsonl > out.jsonl`
+    - `{{ cookiecutter.project_slug }} run --format files 'photos/**/*.jpg' --workers {{ cookiecutter.__stages.split(',')[0] }}=8 --report run.html`
+
     Exit codes: 0 all well; 1 the run stopped on an error, or items failed; 2 bad usage; 130 Ctrl-C, 143 SIGTERM.
     """
-    logging.basicConfig(format="%(levelname)s: %(message)s")
-    source, output = (None if path == Path("-") else path for path in (source, output))
-    try:
-        items = read_json_lines(source)
-        sink = JsonLinesSink(output)
-        letters = JsonLinesSink(dead_letters) if dead_letters else None
-    except OSError as error:
-        _fail(f"cannot open {error.filename or 'stdin'}: {error.strerror}", code=2)
-    if source is None and sys.stdin.isatty() and not quiet:
-        _say("reading JSON Lines from the keyboard; Ctrl-D ends them")
-    pipeline = build_pipeline(
-        on_error=on_error.value,
-        on_dead_letter=None if letters is None else lambda letter: letters.write(_as_json(letter)),
-    )
-    logging.getLogger(f"{__package__}.pipeline_core.pipeline_manager").disabled = True  # Its errors are said below.
-    results = pipeline.run(items, serial=serial)
-    try:
-        _end_on_signals()
-        with sink, letters or contextlib.nullcontext(), contextlib.closing(results):
-            for result in results:
-                sink.write(result)
-    except PipelineError as error:
-        if debug:
-            traceback.print_exception(error)
-        _fail(str(error))
-    except (TypeError, ValueError) as error:
-        _fail(f"result {pipeline.report.delivered} is not for JSON Lines: {error}; let the last stage return JSON")
-    except KeyboardInterrupt as interrupt:
-        raise typer.Exit(*interrupt.args or (130,)) from None
-    except BrokenPipeError:
-        raise  # Whoever read our output has left: typer ends quietly.
-    except OSError as error:
-        _fail(f"cannot write {error.filename or output or 'to stdout'}: {error.strerror}")
-    finally:
-        if not quiet:
-            console.print(report_table(pipeline.report))
-        for part in (written.part for written in (sink, letters) if written is not None):
-            if part is not None and part.exists():
-                _say(f"incomplete: what was written is in {part}")
+    log_to_console(as_json=log_format is LogFormat.json)
+    with _bad_usage(debug=debug):
+        _different(output, dead_letters, report, trace)
+        letters: JsonLinesSink | None = None
+        pipeline = build_pipeline(on_error=on_error.value, on_dead_letter=lambda letter: _keep(letter, letters))
+        pipeline.tune(workers=_numbers(workers), queue_size=queue_size)
+        if report is not None:
+            check_report_path(report)
+        if trace is not None and not trace.absolute().parent.is_dir():
+            raise ValueError(f"there is no folder {trace.parent}: make it first, or write the trace elsewhere")
+        history = History(pipeline)
+        observers: list[AbstractContextManager[object]] = [] if report is None else [history]
+{%- if cookiecutter.metrics != 'none' %}
+        observers.append(metrics(pipeline))
+{%- endif %}
+        source = Source(inputs or (), form)
+        sink, letters = _sinks(output, dead_letters)
+    if source.interactive and not quiet:
+        say("reading from the keyboard; Ctrl-D ends the input")
+    if trace is not None:
+        observers.append(Trace(pipeline, trace))
+    if not quiet:
+        observers.append(Progress(pipeline, console, partial(_at_most, limit, source.total)))
+    with one_line_errors(sink, letters, debug=debug):
+        end_on_signals()
+        try:
+            run(pipeline, islice(source, limit), sink, observers, serial=serial, debug=debug)
+        finally:
+            if not quiet:
+                show_report(pipeline)
+            if report is not None:
+                final = pipeline.report
+                write_report(report, final, history, verdict=str(final.verdict))
     if pipeline.report.failed:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def retry(
+    dead_letters_file: Annotated[Path, typer.Argument(metavar="DEAD_LETTERS", help="What --dead-letters wrote.")],
+    output: Output = None,
+    dead_letters: DeadLetters = None,
+    workers: Workers = None,
+    serial: Serial = False,
+    quiet: Quiet = False,
+    log_format: Logs = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Run the items of DEAD_LETTERS again, each from the stage on in which it failed.
+
+    What fails again goes to --dead-letters, which may be the same file.
+
+    Example: `{{ cookiecutter.project_slug }} retry dead.jsonl -o more.jsonl --dead-letters dead.jsonl`
+    """
+    log_to_console(as_json=log_format is LogFormat.json)
+    letters: JsonLinesSink | None = None
+    failed = 0
+    with _bad_usage(debug=debug):
+        _different(output, dead_letters)
+        groups, lost = read_dead_letters(dead_letters_file, build_pipeline().stage_names)
+        tuning = _numbers(workers)
+        build_pipeline().tune(workers=tuning)
+        sink, letters = _sinks(output, dead_letters)
+    with one_line_errors(sink, letters, debug=debug):
+        end_on_signals()
+        for letter in lost:
+            say(f"cannot be retried, JSON could not hold it: {letter['repr']}")
+            if letters is not None:
+                letters.write(letter)
+        for stage, items in groups.items():
+            pipeline = build_pipeline(on_error="skip", on_dead_letter=lambda letter: _keep(letter, letters))
+            pipeline.tune(workers=tuning)
+            if stage != "source":
+                pipeline.keep(stage)
+            observers = [] if quiet else [Progress(pipeline, console, partial(len, items))]
+            try:
+                run(pipeline, items, sink, observers, serial=serial, debug=debug)
+            finally:
+                failed += pipeline.report.failed
+                if not quiet:
+                    show_report(pipeline)
+    if failed or lost:
+        raise typer.Exit(FAILED)
+
+
+@app.command(name="profile")
+def profile_command(
+    inputs: Inputs = None,
+    form: Form = Format.jsonl,
+    limit: Annotated[int, option(min=1, help="Items of the sample, the first ones.")] = 200,
+    most: Annotated[int, option(min=1, help="Workers to try at the most.")] = 16,
+    debug: Debug = False,
+) -> None:
+    """Run a sample through each stage alone, with 1, 2, 4, 8 … workers, and say which numbers suit this machine.
+
+    Example: `{{ cookiecutter.project_slug }} profile data.jsonl`
+    """
+    log_to_console(as_json=False)
+    with _bad_usage(debug=debug):
+        source = Source(inputs or (), form)
+    with one_line_errors(debug=debug):
+        end_on_signals()
+        items = [item for item in islice(source, limit) if not isinstance(item, FailedItem)]
+        if not items:
+            raise Failed("there is nothing to profile: the input has no item", BAD_USAGE)
+        with failures(debug=debug):
+            found = profile(build_pipeline, items, most=most)
+        Console().print(profile_table(found))
 
 
 @app.command()
@@ -120,50 +232,57 @@ def main() -> None:
     app(prog_name="{{ cookiecutter.project_slug }}")
 
 
-def _end_on_signals() -> None:
-    """Ctrl-C and SIGTERM end the run in order, with 130 and 143; a second one ends the process at once."""
-
-    def end(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(number, lambda *_: os._exit(128 + number))
-        raise KeyboardInterrupt(128 + number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-
-
-def _say(message: str) -> None:
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
-
-
-def _fail(message: str, code: int = 1) -> NoReturn:
-    _say(f"error: {message}")
-    raise typer.Exit(code)
-
-
-def _as_json(letter: DeadLetter) -> dict[str, Any]:
-    """What goes to a file of dead letters; an item that JSON cannot hold is there as its repr."""
-    error = f"{type(letter.error).__name__}: {letter.error}"
+@contextmanager
+def _bad_usage(*, debug: bool) -> Iterator[None]:
+    """What is wrong before the run begins: one line, exit code 2, and nothing is left behind."""
     try:
-        item = json.loads(json.dumps(letter.item))
-    except (TypeError, ValueError):
-        item = repr(letter.item)
-    return {"stage": letter.stage, "index": letter.index, "item": item, "error": error, "attempts": letter.attempts}
+        yield
+    except OSError as error:
+        problem = f"cannot open {error.filename or 'stdin'}: {error.strerror}"
+    except (TypeError, ValueError, PipelineError) as error:
+        problem = str(error)
+    else:
+        return
+    if debug:
+        traceback.print_exc()
+    say(f"error: {problem}")
+    raise typer.Exit(BAD_USAGE)
 
 
-def report_table(report: PipelineReport) -> Group:
-    """A row a stage; `filtered`, `failed` and `aborted` are there if any stage has such items."""
-    counts = f"{report.delivered} delivered, {report.failed} failed"
-    lines: list[RenderableType] = [Text(f"{report.name}: {report.state} after {report.seconds:.2f} s, {counts}")]
-    rare = ("filtered", "failed", "aborted")
-    columns = ["received", "processed", *(fate for fate in rare if any(getattr(s, fate) for s in report.stages))]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    for heading in ("stage", "workers", *columns, "busy"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right", overflow="fold")
-    for stage in report.stages:
-        numbers = (str(getattr(stage, column)) for column in ("workers", *columns))
-        table.add_row(stage.name, *numbers, f"{stage.busy:.0%}")
-    lines.append(table)
-    slowest = report.bottleneck
-    if slowest is not None and report.delivered:
-        lines.append(Text(f"slowest stage: {slowest.name}, busy {slowest.busy:.0%} of the time"))
-    return Group(*lines)
+def _different(*paths: Path | None) -> None:
+    written = [path.resolve() for path in paths if path is not None and not path.is_char_device()]
+    for path in written:
+        if written.count(path) > 1:
+            raise ValueError(f"two things cannot be written to one file: {path}")
+
+
+def _numbers(workers: list[str] | None) -> dict[str, int]:
+    """What --workers tells."""
+    found = {}
+    for given in workers or ():
+        match = re.fullmatch(r"(\w+)=([1-9]\d*)", given)
+        if match is None:
+            raise ValueError(
+                f"--workers takes STAGE=NUMBER, such as {build_pipeline().stage_names[0]}=4, not {given!r}"
+            )
+        found[match[1]] = int(match[2])
+    return found
+
+
+def _sinks(output: Path | None, dead_letters: Path | None) -> tuple[JsonLinesSink, JsonLinesSink | None]:
+    sink = JsonLinesSink(None if output == Path("-") else output)
+    try:
+        return sink, None if dead_letters is None else JsonLinesSink(dead_letters)
+    except OSError:
+        sink.discard()
+        raise
+
+
+def _keep(letter: DeadLetter, letters: JsonLinesSink | None) -> None:
+    if letters is not None:
+        letters.write(letter_as_json(letter))
+
+
+def _at_most(limit: int | None, total: Callable[[], int | None]) -> int | None:
+    found = total()
+    return found if limit is None or found is None else min(found, limit)

@@ -1,6 +1,7 @@
 """R11: a stage that cuts items into sub-tasks keeps a bounded window in its pool, in order, and survives what fails."""
 
 import itertools
+import logging
 import multiprocessing
 import os
 import sys
@@ -455,6 +456,38 @@ def test_r6_a_pool_that_waits_keeps_no_item(until: Until, gate: threading.Event)
     until(lambda: len(alive) == 3 and not any(thing() for thing in alive))
     gate.set()
     manager.wait_for_completion(20)
+
+
+@both_modes
+def test_r4_what_a_pool_logs_names_the_item_of_the_sub_task(serial: bool, caplog: pytest.LogCaptureFixture) -> None:
+    class LogsSubTasks(SubTaskPoolWorker[int, int, int, int]):
+        def setup(self) -> None:
+            self.logger.info("setup", extra={"expected": None})
+
+        def split(self, item: int) -> list[int]:
+            self.logger.info("split", extra={"expected": item})
+            return [item] * 3
+
+        def process_sub_task(self, sub: int) -> int:
+            self.logger.info("sub-task", extra={"expected": sub})
+            return sub
+
+        def merge(self, item: int, results: list[int]) -> int:
+            self.logger.info("merge", extra={"expected": item})
+            return item
+
+        def teardown(self) -> None:
+            self.logger.info("teardown", extra={"expected": None})
+
+    caplog.set_level(logging.INFO)
+    manager = PipelineManager(name="p").add_worker(LogsSubTasks, name="logs", worker_args={"sub_workers": 2})
+    list(manager.run(range(20), serial=serial))
+    records: list[Any] = [record for record in caplog.records if hasattr(record, "expected")]
+    assert len(records) == 20 * 5 + 2
+    assert [record.item_index for record in records] == [record.expected for record in records]
+    assert [record.worker for record in records] == [record.threadName for record in records]
+    in_pool = {record.worker for record in records if record.getMessage() == "sub-task"}
+    assert in_pool <= ({threading.current_thread().name} if serial else {"p-logs-sub-0", "p-logs-sub-1"})
 
 
 def test_a_report_knows_the_cpu_time_of_child_processes(child_processes: None) -> None:

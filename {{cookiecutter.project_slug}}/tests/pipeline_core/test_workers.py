@@ -3,6 +3,7 @@
 import itertools
 import logging
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -158,3 +159,63 @@ def test_r10_a_batch_is_complete_when_it_is_full_or_its_time_is_over() -> None:
     manager = PipelineManager().add_worker(Sizes, batch_size=4)
     assert list(manager.run(range(10))) == list(range(10))
     assert sizes == [4, 4, 2]
+
+
+class Logs(BaseWorker[int, int]):
+    """Logs its items, which are numbers from 0 on, in all that it does; some fail, some are dropped."""
+
+    def setup(self) -> None:
+        self.logger.info("setup", extra={"expected": None})
+
+    def process_item(self, item: int) -> int | Iterator[int] | None:
+        self.logger.info("item", extra={"expected": item})
+        if item % 7 == 3:
+            raise ValueError(item)
+        return None if item % 5 == 4 else item
+
+    def teardown(self) -> None:
+        self.logger.info("teardown", extra={"expected": None})
+
+
+class LogsBetweenOutputs(Logs):
+    def process_item(self, item: int) -> Iterator[int]:
+        for number in range(item % 4):
+            self.logger.info("output %d", number, extra={"expected": item})
+            yield item
+            if item % 7 == 3:
+                raise ValueError(item)
+        self.logger.info("end", extra={"expected": item})
+
+
+class LogsBatches(Logs):
+    def process_batch(self, items: list[int]) -> list[int | None]:
+        self.logger.info("batch", extra={"expected": items[0]})
+        if 8 in items:
+            raise ValueError(items)
+        return list(items)
+
+
+@pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize(
+    ("worker_class", "batch_size"), [(Logs, None), (LogsBetweenOutputs, None), (LogsBatches, 1), (LogsBatches, 4)]
+)
+def test_r4_what_a_worker_logs_names_the_stage_the_thread_and_the_item(
+    worker_class: type[Logs], batch_size: int | None, workers: int, serial: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    manager = PipelineManager(name="p", on_error="skip")
+    manager.add_worker(worker_class, name="logs", workers=workers, batch_size=batch_size, retries=1)
+    list(manager.run(range(40), serial=serial))
+    records: list[Any] = [record for record in caplog.records if hasattr(record, "expected")]
+    assert len(records) > 10
+    assert [record.item_index for record in records] == [record.expected for record in records]
+    assert {record.stage for record in records} == {"logs"}
+    assert [record.worker for record in records] == [record.threadName for record in records]
+    threads = {threading.current_thread().name} if serial else {f"p-logs-{number}" for number in range(workers)}
+    assert {record.worker for record in records} == threads
+    letters: list[Any] = [record for record in caplog.records if record.getMessage().startswith("skipped: ")]
+    assert {(record.stage, record.item_index) for record in letters} == {
+        ("logs", letter.index) for letter in manager.report.dead_letters
+    }
+    assert letters

@@ -22,12 +22,15 @@ _SPECIAL = frozenset((NoneType, Failure, Expansion, GeneratorType))  # What is n
 
 
 class _WorkerLog(logging.LoggerAdapter[logging.Logger]):
-    """Its records have the attributes `stage`, `worker` (the thread's name) and `item_index` (of the stage's items)."""
+    """Its records have the attributes `stage`, `worker` and `item_index`.
+
+    `worker` is the thread's name. The index counts the items that the stage took in, from 0; of a batch it is the first
+    one's; it is None where no item is in hand, as in `setup`, and in a child process.
+    """
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         known: Any = self.extra
-        index = next((port.ticket for port in known["ports"] if port.thread == get_ident() and port.ticket >= 0), None)
-        where = {"stage": known["stage"], "worker": current_thread().name, "item_index": index}
+        where = {"stage": known["stage"], "worker": current_thread().name, "item_index": known["item_index"]()}
         kwargs["extra"] = where | (kwargs.get("extra") or {})
         return msg, kwargs
 
@@ -47,7 +50,14 @@ class BaseWorker(Generic[In, Out]):
 
     def _attach(self, name: str, stop_event: Event, ports: Sequence[Port] = ()) -> None:
         self.name, self.stop_event = name, stop_event
-        self.logger = _WorkerLog(logging.getLogger(f"{__package__}.{name}"), {"stage": name, "ports": ports})
+        self._ports = ports
+        self.logger = _WorkerLog(
+            logging.getLogger(f"{__package__}.{name}"), {"stage": name, "item_index": self._item_index}
+        )
+
+    def _item_index(self) -> int | None:
+        """Which of the stage's items the calling thread has in hand."""
+        return next((port.ticket for port in self._ports if port.thread == get_ident()), None)
 
     def setup(self) -> None:
         """Called once, in the worker's thread, before its first item."""
@@ -79,7 +89,8 @@ class BaseWorker(Generic[In, Out]):
 
     def _run_items(self, port: Port) -> None:
         process_item, attempt, outbox = self.process_item, self._stage.policy.attempt, self._stage.outbox
-        give, fates, item, outcome = port.give, port.fates, cast(Any, NOTHING), cast(Any, NOTHING)
+        give, append, fates = port.give, outbox.items.append, port.fates
+        item, outcome = cast(Any, NOTHING), cast(Any, NOTHING)
         try:
             for call, items in port.rounds(process_item):
                 direct = call is process_item
@@ -99,8 +110,8 @@ class BaseWorker(Generic[In, Out]):
                         for _ in handing_on:
                             pass
                     elif direct:  # What `give` does, without the calls: a tenth of a stage that does nothing.
+                        append(outcome)
                         outbox.entered += 1
-                        outbox.items.append(outcome)
                         if outbox.reader_waits:
                             outbox.wake_reader()
                         fates["processed"] += 1

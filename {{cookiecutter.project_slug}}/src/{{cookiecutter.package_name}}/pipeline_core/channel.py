@@ -81,15 +81,15 @@ class Channel(Generic[T]):
 
     @property
     def taken(self) -> int:
-        """How many items left it. One that is just being put is among them."""
-        return self.entered - len(self.items)
+        """How many items left it. While one is just being put, it may be one less."""
+        return max(0, self.entered - len(self.items))
 
     def put(self, item: T) -> None:
         """Add an item, waiting for room. Raises Closed when nobody will read it: it is still yours."""
         if len(self.items) >= self._room:
             self._wait_for_room()
-        self.entered += 1
         self.items.append(item)
+        self.entered += 1
         if self.reader_waits:
             self.wake_reader()
 
@@ -110,12 +110,13 @@ class Channel(Generic[T]):
         return self._room - len(self.items)
 
     def ready(self) -> int:
-        """How many items the reader can get without waiting, and before the writer should be woken."""
-        number = len(self._read_from)
-        return number - self._spare if number > self._spare else number
+        """How many items the reader can get without waiting."""
+        return len(self._read_from)
 
     def next(self, number: int) -> Iterator[T]:
         """So many items that are `ready`. Each leaves the channel when the iterator gives it."""
+        if self._writer_waits and len(self.items) - number <= self._spare:
+            self._wake_writer()
         return starmap(self.items.popleft, repeat((), number))
 
     def wake_reader(self) -> None:

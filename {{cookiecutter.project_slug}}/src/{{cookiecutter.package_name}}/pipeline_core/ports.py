@@ -127,7 +127,7 @@ class Port:
         self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
         self.waits = Waits()  # For its turn to take.
         self.times = ServiceTimes()
-        self.thread = get_ident()
+        self.thread = get_ident()  # 0 once it has left.
         self._inbox, self._intake, self._outlet = inbox, intake, outlet
 
     def rounds(self, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:

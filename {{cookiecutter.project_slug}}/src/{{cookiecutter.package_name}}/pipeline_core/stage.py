@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from threading import Lock, Thread
+from threading import Lock, Thread, get_ident
 from time import perf_counter, thread_time
 from typing import Any
 
@@ -201,3 +201,6 @@ class Stage:
             self._outlet.close()
         finally:
             self.inbox.cancel()
+            for port in self.ports:
+                if port.thread == get_ident():
+                    port.thread = 0  # It has no item in hand any more, and another thread may get its number.

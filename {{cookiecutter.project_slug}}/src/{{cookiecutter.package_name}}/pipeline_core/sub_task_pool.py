@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable
 from queue import SimpleQueue
-from threading import Lock, Thread
+from threading import Lock, Thread, get_ident
 from time import perf_counter
 from typing import Any, Generic, Literal, TypeVar
 
@@ -70,6 +70,10 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
     _pool: "_Pool | None" = None
     _has_window = True
 
+    def _item_index(self) -> int | None:
+        here = None if self._pool is None else self._pool.in_hand.get(get_ident())
+        return super()._item_index() if here is None else here
+
     def _run(self) -> None:
         """The window is its threads: each has one item in hand, from `split` to the item's turn to go out."""
         self._pool = pool = _Pool(self)
@@ -89,7 +93,8 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
 class _Job:
     """The sub-tasks of one item: `done` gets the position, the result and the error of each."""
 
-    def __init__(self) -> None:
+    def __init__(self, item_index: int | None) -> None:
+        self.item_index = item_index
         self.done = SimpleQueue[tuple[int, Any, BaseException | None]]()
         self.over = False
 
@@ -101,6 +106,7 @@ class _Pool:
         self._worker = worker
         self._sub_tasks = SimpleQueue[tuple[_Job, int, Any] | None]()
         self._threads: list[Thread] = []
+        self.in_hand: dict[int, int | None] = {}  # Which item's sub-task each of them does, for the log.
 
     def start(self) -> None:
         for number in range(self._worker.sub_workers):
@@ -108,7 +114,7 @@ class _Pool:
 
     def map(self, subs: list[Any]) -> list[Any]:
         """The results in the order of the sub-tasks. Raises the first error, or Closed after a stop."""
-        job = _Job()
+        job = _Job(self._worker._item_index())
         results: list[Any] = [None] * len(subs)
         for position, sub in enumerate(subs):
             self._sub_tasks.put((job, position, sub))
@@ -139,6 +145,7 @@ class _Pool:
         self._worker._stage.pool_times.append(times)
         while (sub_task := self._sub_tasks.get()) is not None:
             job, position, sub = sub_task
+            self.in_hand[get_ident()] = job.item_index
             try:
                 if job.over or self._worker.stop_event.is_set():
                     raise Closed

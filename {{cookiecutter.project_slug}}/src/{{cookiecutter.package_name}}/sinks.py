@@ -1,35 +1,13 @@
-"""Where items come from and where results go: JSON Lines, one JSON value a line."""
+"""Where results and dead letters go: JSON Lines, one JSON value a line."""
 
 import io
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, Self
 
-from .pipeline_core import FailedItem
-
-
-def read_json_lines(path: Path | None) -> Iterator[Any]:
-    """The value of each line of a file, or of stdin; empty lines do not count. A line that is no JSON is a FailedItem.
-
-    Raises OSError, at once, for a file that cannot be read.
-    """
-    return _parse(open(0, "rb", closefd=False) if path is None else path.open("rb"), str(path or "stdin"))
-
-
-def _parse(file: BinaryIO, name: str) -> Iterator[Any]:
-    with file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                item = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                text = line.decode(errors="replace").rstrip("\r\n")
-                item = FailedItem(text, ValueError(f"{name}, line {number}, is no JSON: {error}"))
-            yield item
+from .pipeline_core import DeadLetter
 
 
 class JsonLinesSink:
@@ -54,11 +32,21 @@ class JsonLinesSink:
 
     def write(self, value: Any) -> None:
         """Raises TypeError or ValueError for a value that JSON cannot hold, and then writes nothing."""
-        self._file.write(json.dumps(value, ensure_ascii=False) + "\n")
+        try:
+            self._file.write(json.dumps(value, ensure_ascii=False) + "\n")
+        except UnicodeEncodeError:  # Half a surrogate pair, which UTF-8 cannot hold and an escape can.
+            self._file.write(json.dumps(value) + "\n")
         if self.path is None:
             self._file.flush()
 
-    def __enter__(self) -> "JsonLinesSink":
+    def discard(self) -> None:
+        """Nothing was written, and nothing will be."""
+        if self.path is not None:
+            self._file.close()
+        if self.part is not None:
+            self.part.unlink()
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -68,3 +56,13 @@ class JsonLinesSink:
             self._file.close()
             if self.part is not None and kind is None:
                 self.part.replace(self.path)
+
+
+def letter_as_json(letter: DeadLetter) -> dict[str, Any]:
+    """What goes to a file of dead letters. An item that JSON cannot hold is there as its `repr` instead."""
+    error = f"{type(letter.error).__name__}: {letter.error}"
+    said = {"stage": letter.stage, "index": letter.index, "error": error, "attempts": letter.attempts}
+    try:
+        return said | {"item": json.loads(json.dumps(letter.item))}
+    except (TypeError, ValueError, RecursionError):
+        return said | {"repr": repr(letter.item)}

@@ -1,0 +1,45 @@
+"""What it costs to watch a run: the same code with and without the observers that a command line has."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from peers import TEMPLATE, Peer, Stage
+
+
+def run(observed: bool, source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """With the live table, in a terminal that nobody reads, and with the history that a report's page draws."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        (Path(folder) / "template").symlink_to(TEMPLATE)  # Its own name is none that Python can import.
+        sys.path.insert(0, folder)
+        from rich.console import Console
+        from template.observers.history import History
+        from template.observers.progress import Progress
+        from template.pipeline_core import BaseWorker, PipelineManager
+
+        pipeline = PipelineManager(queue_size=queue_size)
+        for number, stage in enumerate(stages):
+            worker = type("Worker", (BaseWorker,), {"process_item": staticmethod(stage.function)})
+            pipeline.add_worker(worker, name=f"stage-{number}", workers=stage.workers)
+        if observed:
+            console = Console(file=stack.enter_context(Path(os.devnull).open("w")), force_terminal=True, width=100)
+            total = len(source) if isinstance(source, Sized) else None
+            observers: list[AbstractContextManager[object]] = [Progress(pipeline, console, lambda: total)]
+            for observer in [*observers, History(pipeline)]:
+                stack.enter_context(observer)
+        yield from pipeline.run(source)
+
+
+WATCHED = {
+    name: Peer(name, partial(run, name == "watched"), about)
+    for name, about in (
+        ("unwatched", "ours, from the project's package, as `watched` is"),
+        ("watched", "with a live table and a history"),
+    )
+}

@@ -1,0 +1,72 @@
+"""The page of a report in a real browser: wide and narrow, light and dark."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from baking import ROOT, Baker
+from browser import CHROMIUM, Tab, browser
+
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="the browser is asked through file descriptors 3 and 4"),
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in: install chromium"),
+]
+
+VIEWS = [(1200, False), (1200, True), (400, False), (400, True)]
+
+
+@pytest.fixture(scope="module")
+def report(bake: Baker, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    bake().python("-W", "error", str(ROOT / "tests" / "report_run.py"), str(path), "300")
+    return path
+
+
+@pytest.fixture(scope="module")
+def open_tab() -> Iterator[Tab]:
+    with browser() as tab:
+        yield tab
+
+
+@pytest.fixture(params=VIEWS, ids=lambda view: f"{view[0]} px, {'dark' if view[1] else 'light'}")
+def tab(request: pytest.FixtureRequest, open_tab: Tab, report: Path) -> Tab:
+    width, dark = request.param
+    open_tab.show(report, width=width, dark=dark)
+    assert open_tab.ask("innerWidth") == width
+    assert open_tab.ask("matchMedia('(prefers-color-scheme: dark)').matches") is dark
+    return open_tab
+
+
+def test_nothing_is_wider_than_the_window(tab: Tab) -> None:
+    assert tab.ask("document.documentElement.scrollWidth <= innerWidth")
+    boxes = "[...document.querySelectorAll('section, figure, svg, .figures, .wide, li, p')]"
+    assert tab.ask(f"{boxes}.filter(box => box.getBoundingClientRect().right > innerWidth).length") == 0
+
+
+def test_the_browser_complains_of_nothing_and_fetches_nothing(tab: Tab) -> None:
+    assert tab.of_kind("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded") == []
+    requests = [event["request"]["url"] for event in tab.of_kind("Network.requestWillBeSent")]
+    assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
+    assert len([url for url in requests if url.startswith("file:")]) == 1
+
+
+def test_the_charts_are_there_and_have_a_size(tab: Tab) -> None:
+    boxes = "[...document.querySelectorAll('svg')].map(chart => chart.getBoundingClientRect())"
+    sizes = tab.ask(f"{boxes}.map(box => [box.width, box.height])")
+    assert len(sizes) == 2
+    assert all(width > 280 and height > 140 for width, height in sizes)
+    heights = tab.ask("[...document.querySelectorAll('svg text')].map(text => text.getBoundingClientRect().height)")
+    assert min(heights) >= 10
+
+
+def test_all_text_can_be_read_on_its_background(tab: Tab) -> None:
+    """A contrast of 4.5, as WCAG 2.2 asks for, where something is said; zeros may be faint."""
+    script = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+    assert tab.ask(script) == []
+
+
+def test_the_table_scrolls_in_its_own_box_where_it_is_too_wide(tab: Tab) -> None:
+    scrolls = tab.ask("(e => e.scrollWidth > e.clientWidth)(document.querySelector('.wide'))")
+    assert scrolls == (tab.ask("innerWidth") == 400)

@@ -1,0 +1,162 @@
+"""What somebody sees who looks at the terminal while a run goes on."""
+
+import io
+import logging
+import re
+import time
+from collections.abc import Iterator
+from itertools import count
+
+import pytest
+from rich.console import Console
+
+from {{ cookiecutter.package_name }}.observers import (
+    progress,
+)
+from {{ cookiecutter.package_name }}.observers.progress import (
+    Progress,
+)
+from {{ cookiecutter.package_name }}.pipeline_core import (
+    BaseWorker,
+    PipelineManager,
+)
+
+SEQUENCES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # What moves the cursor and sets colours.
+LOGGED = range(0, 500, 50)
+
+pytestmark = pytest.mark.usefixtures("no_thread_left")
+
+
+class Mixed(BaseWorker[int, int]):
+    """Drops some items, fails on some, and yields several for some."""
+
+    def process_item(self, item: int) -> int | Iterator[int] | None:
+        time.sleep(0.001)
+        if item % 10 == 7:
+            raise ValueError("bad")
+        if item % 10 == 5:
+            return iter_twice(item)
+        return item if item % 10 else None
+
+
+def iter_twice(item: int) -> Iterator[int]:
+    yield item
+    yield item
+
+
+class Same(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        return item
+
+
+def mixed() -> PipelineManager:
+    pipeline = PipelineManager(name="mixed", on_error="skip")
+    return pipeline.add_worker(Mixed, name="slow", workers=2).add_worker(Same, name="quick")
+
+
+def terminal(width: int = 100, **more: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=True, width=width, _environ={}, **more)  # type: ignore[arg-type]
+
+
+def shown(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def plain(watching: Progress, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(watching.table())
+    return shown(console)
+
+
+def test_with_a_total_it_ends_at_100_percent_filtered_and_failed_items_included() -> None:
+    pipeline = mixed()
+    watching = Progress(pipeline, terminal(), lambda: 500)
+    with watching:
+        list(pipeline.run(range(500)))
+    table = plain(watching)
+    assert re.search(r"mixed .*100% 500/500 .*/s", table)
+    assert re.search(r"slow +500 +450 +·{8} +\d+% +50", table)
+
+
+def test_it_moves_while_the_run_goes_on_and_leaves_the_cursor_as_it_was() -> None:
+    pipeline, console = mixed(), terminal()
+    with Progress(pipeline, console, lambda: 1000):
+        for number, _ in enumerate(pipeline.run(range(1000))):
+            if number == 300:
+                time.sleep(0.6)  # Two refreshes, at least.
+    text = shown(console)
+    percents = [int(percent) for percent in re.findall(r"(\d+)% \d[\d,]*/1,000", SEQUENCES.sub("", text))]
+    assert len(percents) > 2
+    assert "slow" in text
+    assert "left" in text
+    assert "mixed" in text
+    assert percents == sorted(percents)
+    assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # The cursor is back.
+
+
+@pytest.mark.parametrize("width", [20, 40, 69, 100, 200])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    pipeline = mixed()
+    console = terminal(width)
+    watching = Progress(pipeline, console, lambda: 50)
+    with watching:
+        list(pipeline.run(range(50)))
+    assert all(len(line.rstrip()) <= width for line in plain(watching, width).splitlines())
+    assert ("failed" in plain(watching, width)) == (width >= progress.NARROW)
+
+
+def test_no_color_means_none() -> None:
+    pipeline = mixed()
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"NO_COLOR": "1"})
+    with Progress(pipeline, console):
+        for number, _ in enumerate(pipeline.run(range(100))):
+            if number == 50:
+                time.sleep(0.6)
+    assert "slow" in shown(console)
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown(console))
+
+
+def test_logs_of_the_meantime_are_whole_lines() -> None:
+    pipeline, console = mixed(), terminal()
+    with Progress(pipeline, console):
+        for number, _ in enumerate(pipeline.run(range(600))):
+            if number in LOGGED:
+                console.print(f"log line {number}", highlight=False)
+    lines = SEQUENCES.sub("", shown(console)).replace("\r", "\n").splitlines()
+    assert [line.rstrip() for line in lines if "log line" in line] == [f"log line {number}" for number in LOGGED]
+
+
+def test_without_a_terminal_there_is_a_log_line_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY", 0.05)
+    caplog.set_level(logging.INFO)
+    pipeline, console = mixed(), Console(file=io.StringIO())
+    with Progress(pipeline, console, lambda: 300):
+        list(pipeline.run(range(300)))
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith("observers")]
+    assert lines
+    assert all(re.fullmatch(r"mixed: \d+ of 300 items, .+/s(, .+ left)?, \d+ failed", line) for line in lines)
+    assert shown(console) == ""
+
+
+def test_it_ends_at_once_with_the_loop_that_it_watches() -> None:
+    pipeline = mixed()
+    start = time.monotonic()
+    with Progress(pipeline, Console(file=io.StringIO())):
+        results = pipeline.run(count())
+        next(results)
+        results.close()  # type: ignore[attr-defined]
+    assert time.monotonic() - start < progress.LOG_EVERY / 2
+
+
+def test_a_total_that_cannot_be_found_out_is_none() -> None:
+    def fails() -> int:
+        raise OSError("the disk is gone")
+
+    pipeline = mixed()
+    watching = Progress(pipeline, terminal(), fails)
+    with watching:
+        list(pipeline.run(range(20)))
+    assert "20 items" in plain(watching)

@@ -1,0 +1,203 @@
+"""The command, as a user of shells and pipes knows commands."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from {{ cookiecutter.package_name }}.pipeline import (
+    build_pipeline,
+)
+
+PROJECT = Path(__file__).parent.parent
+STAGES = build_pipeline().stage_names
+COMMAND = [sys.executable, "-m", "{{ cookiecutter.package_name }}"]
+PREFIX = "{{ cookiecutter.package_name }}".upper()
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Runs the command in an empty folder."""
+
+    def run(*arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONPATH": str(PROJECT / "src"), "PYTHONUTF8": "1", "COLUMNS": "200"} | settings
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            env=environment,
+            timeout=60,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_several_inputs_patterns_and_gz_are_read_one_after_the_other(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a1.jsonl").write_text("1\n")
+    (tmp_path / "a2.jsonl").write_text("2\n")
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as file:
+        file.write("3\n")
+    done = command("run", "-q", "b.jsonl.gz", "a*.jsonl", "-", stdin="4\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "3\n1\n2\n4\n", "")
+
+
+def test_text_lines_and_names_of_files_can_be_items(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("first\nsecond\n")
+    assert command("run", "-q", "--format=text", "a.txt").stdout == '"first"\n"second"\n'
+    assert command("run", "-q", "--format=files", ".").stdout == '"a.txt"\n'
+
+
+def test_limit_takes_the_first_items(command: Command) -> None:
+    done = command("run", "--limit=2", stdin="1\n2\n3\n")
+    assert (done.returncode, done.stdout) == (0, "1\n2\n")
+    assert "2 delivered" in done.stderr
+
+
+def test_the_report_names_stages_shares_and_what_limits_the_run(command: Command) -> None:
+    done = command("run", stdin="".join(f"{number}\n" for number in range(1000)))
+    assert done.returncode == 0
+    for part in (*STAGES, "received", "processed", "busy", "waits for", "p99", "completed after"):
+        assert part in done.stderr
+    assert done.stdout.count("\n") == 1000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--workers=nobody=2"], "there is no stage 'nobody': there are " + ", ".join(STAGES)),
+        (["--workers=2"], f"--workers takes STAGE=NUMBER, such as {STAGES[0]}=4, not '2'"),
+        ([f"--workers={STAGES[0]}=0"], f"--workers takes STAGE=NUMBER, such as {STAGES[0]}=4, not '{STAGES[0]}=0'"),
+        (["-o", "x", "--dead-letters", "x"], "two things cannot be written to one file: "),
+        (["-o", "missing/x"], "cannot open "),
+        (["-o", "x", "--dead-letters", "missing/x"], "cannot open "),
+        (["--report=x.pdf"], "x.pdf"),
+        (["--report=missing/x.json"], "missing"),
+        (["--trace=missing/x.json"], "missing"),
+        (["missing.jsonl"], "cannot open missing.jsonl: No such file"),
+        (["missing*.jsonl"], "no file fits missing*.jsonl"),
+        (["."], "cannot open .: Is a directory"),
+    ],
+)
+def test_bad_usage_is_one_line_and_leaves_nothing_behind(
+    arguments: list[str], problem: str, command: Command, tmp_path: Path
+) -> None:
+    done = command("run", *arguments, stdin="1\n")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .+\n", done.stderr), done.stderr
+    assert problem in done.stderr
+    assert names(tmp_path) == []
+
+
+def test_workers_and_options_can_be_set_in_the_environment(command: Command) -> None:
+    settings = {f"{PREFIX}_RUN_WORKERS": f"{STAGES[0]}=7", f"{PREFIX}_RUN_LIMIT": "1"}
+    done = command("run", stdin="1\n2\n", **settings)
+    assert re.search(rf"{STAGES[0]}\s+7\s+1\b", done.stderr), done.stderr
+
+
+def test_a_gz_that_breaks_off_stops_the_run_and_keeps_what_was_delivered(command: Command, tmp_path: Path) -> None:
+    packed = gzip.compress("".join(f"{number}\n" for number in range(100_000)).encode())
+    (tmp_path / "in.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    done = command("run", "-q", "in.jsonl.gz", "-o", "out.jsonl")
+    assert done.returncode == 1
+    first, second = done.stderr.splitlines()
+    problem = r"ValueError: in\.jsonl\.gz cannot be unpacked after line \d+: .+"
+    assert re.fullmatch(f"error: the source failed in read: {problem}", first)
+    assert second == f"incomplete: what was written is in {tmp_path / 'out.jsonl.part'}"
+    lines = (tmp_path / "out.jsonl.part").read_text().splitlines()
+    assert lines == [str(number) for number in range(len(lines))]
+    assert len(lines) > 1000
+
+
+def test_a_report_and_a_trace_are_written_as_told(command: Command, tmp_path: Path) -> None:
+    done = command("run", "-q", "--report=run.json", "--trace=trace.json", "-o", "out.jsonl", stdin="1\n2\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert names(tmp_path) == ["out.jsonl", "run.json", "trace.json"]
+    assert json.loads((tmp_path / "run.json").read_text())["delivered"] == 2
+    assert json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
+
+
+def test_a_report_is_also_written_of_a_run_that_fails(command: Command, tmp_path: Path) -> None:
+    assert command("run", "--report=run.json", stdin="oops\n").returncode == 1
+    assert json.loads((tmp_path / "run.json").read_text())["state"] == "failed"
+
+
+def test_dead_letters_are_retried_and_what_fails_again_stays(command: Command, tmp_path: Path) -> None:
+    done = command("run", "-q", "--on-error=skip", "--dead-letters=dead.jsonl", stdin='1\n{"a": 2\n{oops\n')
+    assert (done.returncode, done.stdout) == (1, "1\n")
+    letters = tmp_path / "dead.jsonl"
+    letters.write_text(letters.read_text().replace('{\\"a\\": 2', '{\\"a\\": 2}'))  # The user mends one.
+    done = command("retry", "-q", "dead.jsonl", "--dead-letters=dead.jsonl", "-o", "out.jsonl")
+    assert done.returncode == 1
+    assert (tmp_path / "out.jsonl").read_text() == '{"a": 2}\n'
+    (letter,) = map(json.loads, letters.read_text().splitlines())
+    assert letter["item"] == "{oops"
+
+
+def test_a_dead_letter_of_a_stage_starts_there(command: Command, tmp_path: Path) -> None:
+    letter = {"stage": STAGES[-1], "index": 0, "item": {"a": 1}, "error": "", "attempts": 1}
+    (tmp_path / "dead.jsonl").write_text(json.dumps(letter))
+    done = command("retry", "dead.jsonl")
+    assert (done.returncode, done.stdout) == (0, '{"a": 1}\n')
+    assert all(stage not in done.stderr for stage in STAGES[:-1])
+
+
+def test_profile_tries_each_stage_alone_and_gives_a_plan(command: Command, tmp_path: Path) -> None:
+    done = command("profile", "--limit=50", "--most=2", stdin="".join(f"{number}\n" for number in range(60)))
+    assert done.returncode == 0, done.stderr
+    assert all(stage in done.stdout for stage in STAGES)
+    assert command("profile", stdin="\n").returncode == 2
+
+
+def test_graph_draws_the_stages(command: Command) -> None:
+    drawn = command("graph").stdout
+    assert drawn.startswith("flowchart LR\n")
+    assert all(f'["{stage}"]' in drawn for stage in STAGES)
+
+
+def test_logs_can_be_json(command: Command) -> None:
+    done = command("run", "-q", "--log-format=json", "--on-error=skip", stdin="1\noops\n")
+    (logged,) = map(json.loads, done.stderr.splitlines())
+    assert (logged["level"], logged["stage"]) == ("WARNING", "source")
+
+
+def test_debug_shows_the_traceback_and_nothing_else_does(command: Command) -> None:
+    assert "Traceback" not in command("run", stdin="oops\n").stderr
+    assert "Traceback" in command("run", "--debug", stdin="oops\n").stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, which Linux has")
+@pytest.mark.parametrize("where", ["stdout", "output", "dead letters"])
+def test_a_full_disk_is_one_line(where: str, command: Command, tmp_path: Path) -> None:
+    arguments = {"stdout": [], "output": ["-o", "/dev/full"], "dead letters": ["--dead-letters", "/dev/full"]}[where]
+    script = [*COMMAND, "run", "-q", "--on-error=skip", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT / "src")}
+    with (Path("/dev/full") if where == "stdout" else tmp_path / "out").open("w") as stdout:
+        done = subprocess.run(
+            script,
+            input="1\noops\n" * 10,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            timeout=60,
+        )
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if not line.startswith("WARNING")]
+    (error,) = errors
+    assert error.startswith("error: ")
+    assert "No space left on device" in error
