@@ -142,3 +142,19 @@ def test_what_a_generator_does_is_measured_and_not_that_it_is_made() -> None:
     assert 0.19 < sum(seconds * number for seconds, number in times) < 0.5
     slow = sum(number for seconds, number in times if seconds > 0.001)
     assert 0.3 < slow / sum(number for _, number in times) < 0.4, "three calls of next() an item, and the first is slow"
+
+
+def test_who_has_nothing_more_to_do_is_not_busy_until_the_last_one_has_ended() -> None:
+    class FirstIsSlow(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            time.sleep(0.3 if item == 0 else 0.01)
+            return item
+
+        def teardown(self) -> None:
+            time.sleep(0.2)
+
+    manager = PipelineManager().add_worker(FirstIsSlow, workers=4)
+    list(manager.run(range(4)))
+    (stage,) = manager.report.stages
+    assert stage.seconds * 4 == pytest.approx(0.33, abs=0.15)
+    assert stage.busy * stage.seconds * 4 == pytest.approx(0.33, abs=0.15)

@@ -111,8 +111,8 @@ class Stage:
         ports = list(self.ports)
         now = self._ended or perf_counter()
         times = list(self.pool_times) or [port.times for port in ports]
-        present = sum(max(0.0, now - port.times.since) for port in ports)  # All its threads, each since its `setup`.
-        serving = sum(max(0.0, now - some.since) for some in times)
+        present = sum(port.times.present(now) for port in ports)  # All its threads, each from `setup` to `teardown`.
+        serving = sum(some.present(now) for some in times)
         seconds = present or 1e-9
         to_take = min(1.0, (self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)) / seconds)
         to_give = min(1.0, (self.outbox.writing.seconds() + self._outlet.room_waits.seconds()) / seconds)
