@@ -14,11 +14,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from .pipeline_core import PipelineManager, StageReport
+from .pipeline_core import PipelineManager, PipelineReport, StageReport
 from .pipeline_core.advice import rate
 
 GAIN = 1.15  # Twice as many workers that bring less than this are too many.
-MOST_ITEMS = 20_000  # for one measurement: quick stages need no more
+MOST_ITEMS = 5_000  # for one measurement: quick stages need no more
 
 
 @dataclass(frozen=True)
@@ -113,22 +113,34 @@ def _measure(
     seconds: float,
 ) -> StageProfile:
     """The stage with its rates. `expected`: items a second of one worker, roughly."""
-    number, before, rates, cores = 1, 0.0, [], 0.0
-    while number <= most:
-        count = min(MOST_ITEMS, number * max(4, ceil(expected * seconds)))
+
+    def run(number: int) -> PipelineReport:
         manager = build().keep(stage.name, stage.name).tune(workers={stage.name: number})
+        count = min(MOST_ITEMS, number * max(4, ceil(expected * seconds)))
         sample = list(islice(_fresh(cycle(inputs)), count))
         _run(manager, _until(perf_counter() + 3 * seconds, iter(sample)))
-        report, alone = manager.report, manager.report.stages[0]
-        cores = max(cores, report.cpu_seconds / report.seconds)  # At work at the same time.
-        rates.append((number, _items_per_second(alone)))
-        if number == 1:
-            called = sum(duration * calls for duration, calls in alone.service_times)
-            stage = replace(stage, computing=alone.computing, cpu=alone.computing * called / alone.received)
-        if rates[-1][1] < GAIN * before:
-            break
-        before, number = rates[-1][1], number * 2
-    return replace(stage, rates=tuple(rates), holds_gil=report.gil and alone.pool != "process" and cores < 1.2)
+        return manager.report
+
+    report = run(1)
+    alone = report.stages[0]
+    called = sum(duration * calls for duration, calls in alone.service_times)
+    cores = report.cpu_seconds / report.seconds  # At work at the same time.
+    number, rates, before = 1, {1: _items_per_second(alone)}, 0.0
+    while rates[number] >= GAIN * before and 2 * number <= most:
+        number, before = 2 * number, rates[number]
+        rates[number] = 0.0
+        for _ in range(2):  # Once more where it seems to bring little: something else may have come between.
+            if rates[number] < GAIN * before:
+                report = run(number)
+                cores = max(cores, report.cpu_seconds / report.seconds)
+                rates[number] = max(rates[number], _items_per_second(report.stages[0]))
+    return replace(
+        stage,
+        rates=tuple(rates.items()),
+        computing=alone.computing,
+        cpu=alone.computing * called / alone.received,
+        holds_gil=report.gil and alone.pool != "process" and cores < 1.2,
+    )
 
 
 def _items_per_second(stage: StageReport) -> float:
