@@ -260,7 +260,7 @@ def test_what_comes_before_the_first_result_is_not_the_consumers_time() -> None:
 def test_nobody_busy_is_nobodys_fault() -> None:
     verdict = judge(report(stage(**IDLE), source_busy=0.3))
     assert (verdict.part, verdict.reason, verdict.busy) == ("", "unknown", (("source", pytest.approx(0.3)),))
-    assert "source 30%" in verdict.text
+    assert "the busiest part, source, was busy 30% of the time" in verdict.text
 
 
 def test_what_computes_under_the_gil_is_told_of_processes() -> None:

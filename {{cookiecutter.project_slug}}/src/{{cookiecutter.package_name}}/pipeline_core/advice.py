@@ -29,7 +29,8 @@ def _finding(verdict: "Verdict") -> str:
     match verdict.reason, verdict.part:
         case "unknown", _:
             few = "Too few items are done to say what limits the run"
-            return f"Nothing in particular limits the run: who was busiest, {busy}, was idle, too" if busy else few
+            busiest = f"the busiest part, {verdict.busy[0][0]}, was busy {share}" if busy else ""
+            return f"Nothing in particular limits the run: {busiest}" if busy else few
         case "balanced", _:
             return f"Nothing in particular limits the run: the slowest parts are busy alike ({busy})"
         case "hand-over", _:

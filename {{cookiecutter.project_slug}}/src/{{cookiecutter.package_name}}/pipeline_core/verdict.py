@@ -218,7 +218,7 @@ class _Judge:
         ):
             return self._verdict(None, "balanced", near=near)
         # Near to all of the GIL, who has waited for something waits for that, too.
-        slack = 1.5 if then == "the CPU" and self.one_core else 1.0
+        slack = 1.5 if self.one_core and expected * self.threads_cpu > 0.75 else 1.0
         factor = min(most, expected * slack) / self.now
         changes = [Change(part.name, part.setting, part.workers, ceil(part.workers * factor - 0.02)) for part in near]
         if len(near) > 1:
