@@ -176,4 +176,4 @@ def test_without_items_there_is_nothing_to_profile() -> None:
 
 def test_this_projects_stages_can_be_profiled() -> None:
     found = profile(build_pipeline, [{"id": number} for number in range(20)], most=1, seconds=0.01)
-    assert [stage.name for stage in found.stages] == build_pipeline().stage_names
+    assert [stage.name for stage in found.stages] == [stage.name for stage in build_pipeline().report.stages]

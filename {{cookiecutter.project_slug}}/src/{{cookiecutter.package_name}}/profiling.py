@@ -92,7 +92,7 @@ def profile(build: Callable[[], PipelineManager], items: list[Any], *, most: int
     if not items:
         raise ValueError("items must not be empty: a profile needs real items")
     stages, inputs, visits, cores = [], items, 1.0, 1
-    for name in build().stage_names:
+    for name in [stage.name for stage in build().report.stages]:
         stage = StageProfile(name, (), visits=visits)
         if inputs:
             manager = build().keep(name, name)
