@@ -32,8 +32,8 @@ class Trace:
     `wait`   for the next item, or for room or its turn to hand on; within an item that yields several
     `batch`  a call that failed; its items are tried again alone
 
-    The file is written while the run lasts, as PATH.part, and gets its name at the end, whatever happened. Each item is
-    measured, so quick stages are slower than without.
+    The file is written while the run lasts, as PATH.part, and gets its name at the end, whatever happened. In each stage
+    an item costs some 10 µs and 130 bytes more than without: much for a stage that does little.
     """
 
     def __init__(self, pipeline: PipelineManager, path: Path) -> None:
