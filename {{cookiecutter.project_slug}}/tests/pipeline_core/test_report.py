@@ -112,3 +112,31 @@ def test_a_queue_size_told_later_bounds_what_waits_for_its_turn_too() -> None:
     manager = PipelineManager(queue_size=2).add_worker(FirstIsSlow, workers=2)
     list(manager.tune(queue_size=200).run(range(100)))
     assert manager.report.stages[0].waiting_for_order < 0.2
+
+
+def test_quick_and_slow_calls_that_take_turns_are_both_seen() -> None:
+    class HalfAreCached(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            if item % 2:
+                time.sleep(0.002)
+            return item
+
+    manager = PipelineManager().add_worker(HalfAreCached)
+    list(manager.run(range(400)))
+    times = manager.report.stages[0].service_times
+    calls = sum(number for _, number in times)
+    assert 0.3 < sum(number for seconds, number in times if seconds > 0.001) / calls < 0.7
+    assert 250 < calls < 600
+
+
+def test_what_a_generator_does_is_measured_and_not_that_it_is_made() -> None:
+    class Splits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> Iterator[int]:
+            time.sleep(0.002)
+            yield item
+            yield item
+
+    manager = PipelineManager().add_worker(Splits)
+    list(manager.run(range(100)))
+    times = manager.report.stages[0].service_times
+    assert 0.1 < sum(seconds * number for seconds, number in times) < 0.5

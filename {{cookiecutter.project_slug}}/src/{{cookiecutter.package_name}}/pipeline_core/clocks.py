@@ -3,12 +3,14 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from math import ceil, exp, log
+from random import random
 from time import perf_counter, thread_time
+from types import GeneratorType
 from typing import Any
 
 _STEP = log(1.1)  # From one bucket to the next: a quantile is right within 5%.
 _COST = 1e-4  # seconds of calls that a measurement should come with, so that it costs about a hundredth of them
-_MOST = 255  # Calls passed over at most.
+_MOST = 256  # One of so many calls is measured, at least.
 
 
 class Waits:
@@ -37,8 +39,8 @@ class Waits:
 class ServiceTimes:
     """What one thread measured of its calls, as counts in buckets of equal ratio.
 
-    Masson, Rim, Lee, "DDSketch", VLDB 2019. Of calls that take microseconds only some are measured, and each stands for
-    those passed over. One thread writes, any may read.
+    Masson, Rim, Lee, "DDSketch", VLDB 2019. Of calls that usually take microseconds only one of `n` is measured, by lot,
+    and counts n times: so it is right on average also where quick and slow calls take turns. One thread writes, any may read.
 
     `cpu_clock` tells the CPU seconds of whoever does the work: this thread, if not told.
     """
@@ -48,6 +50,7 @@ class ServiceTimes:
         self.seconds = self.cpu_seconds = 0.0  # Of all calls.
         self._cpu_clock = cpu_clock
         self.passing = 0  # How many calls to pass over.
+        self._one_of, self._usual = 1, _COST
         self.buckets: Counter[int] = Counter()
 
     def call(self, function: Callable[..., Any], *arguments: Any, items: int = 1) -> Any:
@@ -55,16 +58,21 @@ class ServiceTimes:
         if self.passing:
             self.passing -= 1
             return function(*arguments)
+        result = None
         start, cpu = perf_counter(), self._cpu_clock()
         try:
-            return function(*arguments)
+            result = function(*arguments)
+            return result
         finally:
-            seconds, cpu = perf_counter() - start, self._cpu_clock() - cpu
-            self.passing = min(_MOST, int(_COST / max(seconds, 1e-9)))
-            calls = self.passing + 1
-            self.seconds += seconds * calls
-            self.cpu_seconds += cpu * calls
-            self.buckets[ceil(log(max(seconds / items, 1e-9)) / _STEP)] += calls * items
+            seconds, cpu = max(perf_counter() - start, 1e-9), self._cpu_clock() - cpu
+            if type(result) is not GeneratorType:  # That was only made: its work is done when it is asked for outputs.
+                self.seconds += seconds * self._one_of
+                self.cpu_seconds += cpu * self._one_of
+                self.buckets[ceil(log(max(seconds / items, 1e-9)) / _STEP)] += self._one_of * items
+            self._usual += (seconds - self._usual) / 16
+            self._one_of = min(1 + int(_COST / self._usual), _MOST)
+            if self._one_of > 1:
+                self.passing = int(log(1 - random()) / log(1 - 1 / self._one_of))
 
 
 Histogram = tuple[tuple[float, int], ...]  # Seconds that calls took, give or take 5%, ascending; and how many did.
