@@ -51,7 +51,7 @@ def main() -> None:
     with History(pipeline, interval=0.25 if ITEMS > 1000 else 0.05) as history:
         for _ in pipeline.run(range(ITEMS)):
             pass
-    write_report(path, pipeline.report, history)
+    write_report(path, pipeline.report, history, verdict=str(pipeline.report.verdict))
 
 
 if __name__ == "__main__":
