@@ -16,6 +16,7 @@ from rich.text import Text
 
 from .pipeline_core import PipelineManager, StageReport
 from .pipeline_core.advice import rate
+from .pipeline_core.verdict import HAND_OVER
 
 GAIN = 1.15  # Twice as many workers that bring less than this are too many.
 MOST_ITEMS = 20_000  # for one measurement: quick stages need no more
@@ -135,7 +136,7 @@ def _measure(
 def _items_per_second(stage: StageReport) -> float:
     """While it had items: without the times of setup, of the first item on its way, and of the last ones."""
     taken = stage.busy if stage.pool else stage.busy + stage.waiting_for_order
-    return stage.received / max(taken * stage.seconds, 1e-9)
+    return stage.received / max(taken * stage.seconds, stage.received * HAND_OVER, 1e-9)
 
 
 def _plan(stages: list[StageProfile], gil: int, cores: int) -> Profile:
