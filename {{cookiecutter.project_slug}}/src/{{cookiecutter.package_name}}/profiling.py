@@ -16,7 +16,6 @@ from rich.text import Text
 
 from .pipeline_core import PipelineManager, StageReport
 from .pipeline_core.advice import rate
-from .pipeline_core.verdict import HAND_OVER
 
 GAIN = 1.15  # Twice as many workers that bring less than this are too many.
 MOST_ITEMS = 20_000  # for one measurement: quick stages need no more
@@ -133,14 +132,8 @@ def _measure(
 
 
 def _items_per_second(stage: StageReport) -> float:
-<<<<<<< HEAD
-    """While it had items: without the times of setup, of the first item on its way, and of the last ones."""
-    taken = stage.busy if stage.pool else stage.busy + stage.waiting_for_order
-    return stage.received / max(taken * stage.seconds, stage.received * HAND_OVER, 1e-9)
-=======
     """Without the time of setup, also of child processes, and that of the first item on its way."""
     return stage.received / max(stage.seconds - stage.first_wait, 1e-9)
->>>>>>> verdict
 
 
 def _plan(stages: list[StageProfile], cores: int) -> Profile:
