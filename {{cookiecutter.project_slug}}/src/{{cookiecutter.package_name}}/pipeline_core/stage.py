@@ -96,6 +96,7 @@ class Stage:
 
     def settle(self) -> None:
         """After the last thread has left: count what nobody took, and what never went out."""
+        self.on_port = None  # Nobody watches the port of no thread.
         fates = (self.ports[0] if self.ports else self.new_port()).fates
         left, dropped = self.inbox.clear(), self._outlet.dropped()
         fates["aborted"] += left + dropped
