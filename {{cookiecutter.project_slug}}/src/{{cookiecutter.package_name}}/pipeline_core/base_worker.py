@@ -175,7 +175,7 @@ class BaseWorker(Generic[In, Out]):
                     port.fail(failure)
                     raise Closed
                 with suppress(Closed):  # It has failed, whatever else is the matter.
-                    port.finish()
+                    port.finish(given_up=True)
             elif outcome is None or outcome is NOTHING:
                 port.finish()
                 fate = "filtered" if outcome is None else "processed"
