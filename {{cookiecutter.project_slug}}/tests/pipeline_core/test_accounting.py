@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -205,3 +206,29 @@ def test_r3_the_busiest_stage_is_the_bottleneck(until: Until) -> None:
     assert report.bottleneck is not None
     assert report.bottleneck.name == "the busy one"
     assert report.stages[0].waiting_for_input > report.stages[1].waiting_for_input
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_r3_an_item_that_failed_is_not_also_aborted_when_its_first_outputs_never_go_out(
+    on_error: Literal["stop", "skip"], gate: threading.Event, until: Until
+) -> None:
+    class FirstWaits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int | Iterator[int]:  # type: ignore[override]
+            if item == 0:
+                gate.wait()
+                return item
+            return self.break_midway(item)
+
+        def break_midway(self, item: int) -> Iterator[int]:
+            yield item
+            raise ValueError("between two outputs")
+
+    manager = PipelineManager(on_error=on_error).add_worker(FirstWaits, workers=2)
+    manager.start(range(2))
+    until(lambda: manager.report.stages[0].failed)
+    manager.stop()
+    gate.set()
+    with suppress(PipelineError):
+        manager.wait_for_completion()
+    stage = manager.report.stages[0]
+    assert (stage.received, stage.processed, stage.failed, stage.aborted) == (2, 0, 1, 1)

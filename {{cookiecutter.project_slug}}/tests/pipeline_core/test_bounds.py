@@ -149,3 +149,16 @@ def test_r2_serial_reads_an_item_only_when_it_is_wanted() -> None:
     assert (next(results), source.read) == (0, 1)
     assert (next(results), source.read) == (1, 2)
     results.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("tuned", [None, QUEUE_SIZE])
+def test_r2_what_is_kept_of_a_pipeline_has_the_same_bound(tuned: int | None, until: Until, blocks_in: BlocksIn) -> None:
+    """Behind the last stage that is kept, results wait in the manager's queue, and not in one for a dropped stage."""
+    manager = PipelineManager(queue_size=QUEUE_SIZE if tuned is None else 1000)
+    manager.add_worker(Pass).add_worker(Pass, name="dropped", queue_size=1000)
+    manager.tune(queue_size=tuned).keep("pass")
+    results = manager.run(itertools.count())
+    assert next(results) == 0
+    until(lambda: blocks_in("pipeline-source", "_wait_for_room") or manager.report.read > 100)
+    assert manager.report.read - 1 <= 1 + QUEUE_SIZE + (QUEUE_SIZE + 1) + 1
+    results.close()  # type: ignore[attr-defined]

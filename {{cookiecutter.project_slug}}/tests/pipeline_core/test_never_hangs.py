@@ -259,3 +259,19 @@ def test_r6_no_item_is_kept_alive_after_its_delivery(
         manager.wait_for_completion()
     else:
         assert list(results) == []
+
+
+class NoSetup(PassItem):
+    def setup(self) -> None:
+        raise ValueError("no setup")
+
+
+def test_r6_a_watcher_of_ports_that_raises_is_not_asked_about_threads_that_never_had_one() -> None:
+    def on_port(stage: str, port: object) -> None:
+        raise OSError("the disk of the watcher is full")
+
+    manager = PipelineManager().add_worker(NoSetup)
+    manager.on_port = on_port
+    manager.start([])
+    with pytest.raises(PipelineError, match="no setup"):
+        manager.wait_for_completion(10)

@@ -140,3 +140,22 @@ def test_what_a_generator_does_is_measured_and_not_that_it_is_made() -> None:
     list(manager.run(range(100)))
     times = manager.report.stages[0].service_times
     assert 0.1 < sum(seconds * number for seconds, number in times) < 0.5
+
+
+class Sleep(BaseWorker[float, float]):
+    def process_item(self, item: float) -> float:
+        time.sleep(item)
+        return item
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_a_worker_for_whom_nothing_is_left_is_not_busy(batch_size: int | None) -> None:
+    class SleepBatch(Sleep):
+        def process_batch(self, items: list[float]) -> list[float | None]:
+            return [self.process_item(item) for item in items]
+
+    manager = PipelineManager().add_worker(SleepBatch, workers=4, batch_size=batch_size)
+    list(manager.run([0.01, 0.01, 0.01, 0.3]))
+    stage = manager.report.stages[0]
+    assert 0.2 < stage.busy < 0.5
+    assert 0.5 < stage.waiting_for_input < 0.8

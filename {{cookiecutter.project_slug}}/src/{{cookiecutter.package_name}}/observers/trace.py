@@ -120,10 +120,10 @@ class _Track:
             self._about = []
 
     def _waiting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **keywords: Any) -> Any:
             start = perf_counter_ns()
             try:
-                return call(*arguments)
+                return call(*arguments, **keywords)
             finally:
                 end = perf_counter_ns()
                 if end - start >= SHORTEST_WAIT:
@@ -154,7 +154,7 @@ class _Track:
         return timed
 
     def _ending(self, hand_on: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*arguments: Any) -> Any:
+        def noted(*arguments: Any, **keywords: Any) -> Any:
             now, index = perf_counter_ns(), self._port.ticket
             start, end = self._parts.popleft() if self._parts else (self._first or now, now)
             if self._error is None:
@@ -162,7 +162,7 @@ class _Track:
             else:
                 self._draw("item", f"item {index} failed", start, end, index=index, error=self._error)
             self._first = None
-            return hand_on(*arguments)
+            return hand_on(*arguments, **keywords)
 
         return noted
 

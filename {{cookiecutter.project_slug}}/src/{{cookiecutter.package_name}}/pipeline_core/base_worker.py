@@ -101,7 +101,11 @@ class BaseWorker(Generic[In, Out]):
                         outcome = call(item)
                     except BaseException as error:
                         outcome = attempt(process_item, item, port, error=error)
-                    if type(outcome) in _SPECIAL:
+                    try:
+                        special = type(outcome) in _SPECIAL
+                    except Exception:  # A metaclass of yours, without a hash.
+                        special = False
+                    if special:
                         if type(outcome) is GeneratorType:
                             outcome = attempt(process_item, item, port, output=outcome)
                         direct = direct and type(outcome) is not Expansion  # Which takes room that others counted on.
@@ -171,7 +175,7 @@ class BaseWorker(Generic[In, Out]):
                     port.fail(failure)
                     raise Closed
                 with suppress(Closed):  # It has failed, whatever else is the matter.
-                    port.finish()
+                    port.finish(given_up=True)
             elif outcome is None or outcome is NOTHING:
                 port.finish()
                 fate = "filtered" if outcome is None else "processed"

@@ -155,7 +155,8 @@ class PipelineManager:
         if begin >= end:
             raise ValueError(f"there is no stage from {first!r} to {last!r}: they come in the order {self.stage_names}")
         self._stages = self._stages[begin:end]
-        self._source.outbox, self._results = self._stages[0].inbox, self._stages[-1].outbox
+        results, self._results = self._results, self._stages[-1].outbox
+        self._source.outbox, self._results.capacity = self._stages[0].inbox, results.capacity
         return self
 
     def run(self, source: SourceLike, *, serial: bool = False) -> Generator[Any, None, None]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import repeat, starmap
+from math import inf
 from queue import Empty
 from threading import Condition, Lock, get_ident
 from time import perf_counter
@@ -41,7 +42,7 @@ class Outlet:
         self._changed = Condition()  # Guards it all. Reentrant: a garbage collection in here may call `close`.
 
     def put(self, ticket: int, output: Any, last: bool) -> None:
-        """Hand on an output of that item, or NOTHING, or the Failure that ends the stream there.
+        """Hand on an output of that item, or NOTHING, or None if it was given up, or the Failure that ends the stream there.
 
         Raises Closed when nobody wants more: it is still yours. What is put is the outlet's, even if it never goes out.
         """
@@ -70,11 +71,12 @@ class Outlet:
                 self._changed.notify_all()
 
     def dropped(self) -> int:
-        """After the last thread has left: how many items have outputs here that never went out."""
+        """After the last thread has left: how many items, of those processed, have outputs here that never went out."""
         entries = [entry for early in self._early.values() for entry in early]
         self._early.clear()
-        outputs = {ticket for ticket, output, _ in entries if output is not NOTHING and type(output) is not Failure}
-        return sum(last and ticket in outputs for ticket, _, last in entries)
+        outputs = {ticket for ticket, output, _ in entries if output is not NOTHING}
+        processed = (entry for entry in entries if entry[1] is not None and type(entry[1]) is not Failure)
+        return sum(last and ticket in outputs for ticket, _, last in processed)
 
     def _must_wait(self, place: int) -> bool:
         at_head = place == self._head and not self._releasing
@@ -88,7 +90,7 @@ class Outlet:
                 if type(output) is Failure:
                     self.outbox.close(output.error)
                     raise Closed
-                if output is not NOTHING:
+                if output is not NOTHING and output is not None:
                     self.outbox.put(output)
             except Closed:
                 return self.close()
@@ -127,7 +129,8 @@ class Port:
         self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
         self.waits = Waits()  # For its turn to take.
         self.times = ServiceTimes()
-        self.thread = get_ident()  # 0 once it has left.
+        self.thread = get_ident()  # 0 once it has left,
+        self.left = inf  # then.
         self._inbox, self._intake, self._outlet = inbox, intake, outlet
 
     def rounds(self, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:
@@ -164,8 +167,8 @@ class Port:
     def emit(self, output: Any) -> None:
         self._outlet.put(self.ticket, output, last=False)
 
-    def finish(self) -> None:
-        self._outlet.put(self.ticket, NOTHING, last=True)
+    def finish(self, *, given_up: bool = False) -> None:
+        self._outlet.put(self.ticket, None if given_up else NOTHING, last=True)
 
     def fail(self, failure: PipelineError) -> None:
         """End the stream here; what comes before the item in hand still goes out."""
@@ -192,7 +195,7 @@ class LonePort(Port):
                 times.passing -= number
                 yield function, inbox.next(number)
 
-    def finish(self) -> None:
+    def finish(self, *, given_up: bool = False) -> None:
         pass
 
     @property

@@ -96,6 +96,7 @@ class Stage:
 
     def settle(self) -> None:
         """After the last thread has left: count what nobody took, and what never went out."""
+        self.on_port = None  # Nobody watches the port of no thread.
         fates = (self.ports[0] if self.ports else self.new_port()).fates
         left, dropped = self.inbox.clear(), self._outlet.dropped()
         fates["aborted"] += left + dropped
@@ -114,7 +115,9 @@ class Stage:
         present = sum(max(0.0, now - port.times.since) for port in ports)  # All its threads, each since its `setup`.
         serving = sum(max(0.0, now - some.since) for some in times)
         seconds = present or 1e-9
-        to_take = min(1.0, (self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)) / seconds)
+        taking = self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)
+        taking += sum(max(0.0, now - port.left) for port in ports)  # Nothing was left for it.
+        to_take = min(1.0, taking / seconds)
         to_give = min(1.0, (self.outbox.writing.seconds() + self._outlet.room_waits.seconds()) / seconds)
         in_order = min(1.0, self._outlet.turn_waits.seconds() / seconds)
         busy = max(0.0, 1 - to_take - to_give - in_order) if present else 0.0
@@ -204,3 +207,4 @@ class Stage:
             for port in self.ports:
                 if port.thread == get_ident():
                     port.thread = 0  # It has no item in hand any more, and another thread may get its number.
+                    port.left = perf_counter()
