@@ -122,7 +122,9 @@ def test_t5_nothing_is_left_over(project: Bake) -> None:
             assert not re.search(r"[ \t]$", text, re.MULTILINE), f"{file} has spaces at the end of a line"
 
 
-@pytest.mark.parametrize("tool", ["ruff check", "ruff format --check --diff", "mypy src"])
+@pytest.mark.parametrize(
+    "tool", ["ruff check", "ruff format --check --diff", pytest.param("mypy src", marks=pytest.mark.slow)]
+)
 def test_t6_clean_as_rendered(tool: str, project: Bake) -> None:
     project.run(*tool.split())
 
@@ -242,6 +244,7 @@ def test_p4_the_readme_names_what_is_there_and_its_code_runs(project: Bake) -> N
     assert project.python("-c", code).stdout == "{'id': 1}\n{'id': 2}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["import os\n", "x = [ 1 ]\n", "def f(x):\n    return x\n"])
 def test_t6_its_pre_commit_refuses_what_is_not_clean(code: str, bake: Baker, tmp_path: Path) -> None:
     copy = bake().copy(tmp_path)
@@ -263,6 +266,7 @@ def test_t6_git_sees_nothing_of_what_tools_and_runs_leave(bake: Baker, tmp_path:
     assert not {*left.split()} & {*seen}
 
 
+@pytest.mark.slow
 def test_t3_stages_may_be_called_like_the_tests_of_the_core(bake: Baker) -> None:
     names = [path.stem.removeprefix("test_") for path in sorted((TEMPLATE / "tests/pipeline_core").glob("test_*.py"))]
     bake(stage_names=", ".join(names[:3])).python("-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider")
