@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -232,3 +233,31 @@ def test_r3_an_item_that_failed_is_not_also_aborted_when_its_first_outputs_never
         manager.wait_for_completion()
     stage = manager.report.stages[0]
     assert (stage.received, stage.processed, stage.failed, stage.aborted) == (2, 0, 1, 1)
+
+
+class Twice(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        return 2 * item
+
+
+class InterruptedDeque(deque[int]):
+    """A signal strikes when the 20th item has just come in, and is not counted yet."""
+
+    left = 20
+
+    def append(self, item: int) -> None:
+        super().append(item)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_r3_ctrl_c_between_an_item_and_its_count_leaves_balanced_accounts_in_the_plain_loop(place: int) -> None:
+    manager = PipelineManager().add_worker(Twice).add_worker(Twice, name="again")
+    channel = [manager._stages[0].inbox, manager._stages[1].inbox, manager._results][place]
+    channel.items = channel._read_from = InterruptedDeque()
+    with pytest.raises(KeyboardInterrupt):
+        list(manager.run(range(100), serial=True))
+    assert manager.report.imbalances() == []
+    assert all(stage.aborted >= 0 for stage in manager.report.stages)

@@ -15,7 +15,7 @@ from ..pipeline_core.ports import LonePort, Port
 
 FLUSH = 1000  # Slices that a thread keeps before it writes them.
 SHORTEST_WAIT = 10_000  # nanoseconds; shorter waits are not drawn
-HAND_ON = ("give", "emit", "finish", "fail")  # What may wait for room behind.
+HAND_ON = ("give", "emit", "finish", "release", "fail")  # What may wait for room behind.
 
 Event = dict[str, Any]
 

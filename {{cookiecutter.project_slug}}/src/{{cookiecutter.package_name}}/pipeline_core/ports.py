@@ -41,10 +41,11 @@ class Outlet:
         self._releasing = self._closed = False
         self._changed = Condition()  # Guards it all. Reentrant: a garbage collection in here may call `close`.
 
-    def put(self, ticket: int, output: Any, last: bool) -> None:
+    def put(self, ticket: int, output: Any, last: bool) -> bool:
         """Hand on an output of that item, or NOTHING, or None if it was given up, or the Failure that ends the stream there.
 
         Raises Closed when nobody wants more: it is still yours. What is put is the outlet's, even if it never goes out.
+        True: what lies at the head goes out when you `release` it.
         """
         with self._changed:
             place = ticket if self._ordered else self._head
@@ -56,12 +57,11 @@ class Outlet:
             if self._closed:
                 raise Closed
             self._held += 1
-            early = self._early[place]
-            early.append((ticket, output, last))
+            self._early[place].append((ticket, output, last))
             if self._releasing or place != self._head:
-                return
+                return False
             self._releasing = True
-        self._release(early)
+            return True
 
     def close(self) -> None:
         """Nothing more goes out; who waits here, or comes later, gets Closed."""
@@ -82,8 +82,9 @@ class Outlet:
         at_head = place == self._head and not self._releasing
         return self._held >= self.window and not at_head and not self._closed
 
-    def _release(self, early: deque[tuple[int, Any, bool]]) -> None:
-        """Put out all that lies ready, without a gap."""
+    def release(self) -> None:
+        """Put out all that lies ready, without a gap. May take long: others go on to put behind it."""
+        early = self._early[self._head]
         while True:
             _, output, last = early[0]  # Others only append.
             try:
@@ -124,6 +125,7 @@ class Port:
     """
 
     ticket = -1  # Which of the stage's items is in hand, in the order of the input, from 0.
+    _releases = False  # Whether it is this thread that lets outputs go out.
 
     def __init__(self, inbox: Channel[Any], intake: Intake, outlet: Outlet) -> None:
         self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
@@ -139,6 +141,7 @@ class Port:
             yield partial(self.times.call, function), starmap(self.take, repeat(()))
 
     def take(self) -> Any:
+        self.release()
         return self.take_batch(1)[0]
 
     def take_batch(self, size: int, timeout: float | None = None) -> list[Any]:
@@ -162,18 +165,26 @@ class Port:
         return items
 
     def give(self, output: Any) -> None:
-        self._outlet.put(self.ticket, output, last=True)
+        self._releases = self._outlet.put(self.ticket, output, last=True)
 
     def emit(self, output: Any) -> None:
-        self._outlet.put(self.ticket, output, last=False)
+        if self._outlet.put(self.ticket, output, last=False):
+            self._outlet.release()
 
     def finish(self, *, given_up: bool = False) -> None:
-        self._outlet.put(self.ticket, None if given_up else NOTHING, last=True)
+        self._releases = self._outlet.put(self.ticket, None if given_up else NOTHING, last=True)
 
     def fail(self, failure: PipelineError) -> None:
         """End the stream here; what comes before the item in hand still goes out."""
         with suppress(Closed):
-            self._outlet.put(self.ticket, Failure(failure), last=True)
+            if self._outlet.put(self.ticket, Failure(failure), last=True):
+                self._outlet.release()
+
+    def release(self) -> None:
+        """Let go out what was given, now that the item is no longer in hand: this may go on for the items of others."""
+        if self._releases:
+            self._releases = False
+            self._outlet.release()
 
 
 class LonePort(Port):

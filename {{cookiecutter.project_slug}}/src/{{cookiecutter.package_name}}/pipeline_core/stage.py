@@ -104,7 +104,7 @@ class Stage:
 
     def close_accounts(self, given: int) -> int:
         """After Ctrl-C in the plain loop, which may strike between any two counts: what is nowhere was aborted."""
-        fates = self.ports[0].fates
+        fates, self.inbox.entered = self.ports[0].fates, given
         fates["aborted"] += given + fates["retried"] - sum(fates.values())
         return self.outbox.entered
 
