@@ -90,7 +90,7 @@ def test_no_more_is_promised_than_can_be_known() -> None:
 
 
 def test_a_slow_source_gives_its_work_to_a_stage() -> None:
-    manager = pipeline(("score", 2, 0.004))
+    manager = pipeline(("score", 2, 0.002))
     before = run(manager, slow_source(0.02, items=40))
     verdict = manager.report.verdict
     assert (verdict.part, verdict.reason, verdict.then) == ("source", "waits", "")
@@ -98,7 +98,7 @@ def test_a_slow_source_gives_its_work_to_a_stage() -> None:
     assert (change.part, change.then) == ("source", 8)
     assert verdict.tuning["workers"] == {}
     assert "first stage with 8 workers" in verdict.text
-    changed = ("read", change.then, 0.02), ("score", 2, 0.004)
+    changed = ("read", change.then, 0.02), ("score", 2, 0.002)
     assert keeps_its_word(verdict, before, lambda: run(pipeline(*changed), range(240)))
 
 
@@ -247,6 +247,16 @@ def test_a_stage_behind_one_that_yields_many_is_counted_by_the_items_of_the_sour
     assert verdict.expected == pytest.approx(80)
 
 
+def test_an_item_that_the_source_cannot_make_counts_as_one() -> None:
+    verdict = judge(report(stage(), read=200, source_failed=100))
+    assert (verdict.part, verdict.items_per_second) == ("a", pytest.approx(20))
+
+
+def test_what_comes_before_the_first_result_is_not_the_consumers_time() -> None:
+    verdict = judge(report(stage(**IDLE), consumer_busy=0.49, first_wait=5.0))
+    assert (verdict.part, verdict.items_per_second) == ("consumer", pytest.approx(20))
+
+
 def test_nobody_busy_is_nobodys_fault() -> None:
     verdict = judge(report(stage(**IDLE), source_busy=0.3))
     assert (verdict.part, verdict.reason, verdict.busy) == ("", "unknown", (("source", pytest.approx(0.3)),))
@@ -326,6 +336,10 @@ def test_items_without_work_are_told_to_carry_more() -> None:
     quick = stage(computing=1.0, service_times=((1e-6, 100),))
     verdict = judge(report(quick, replace(quick, name="b"), cpu_seconds=9.9))
     assert (verdict.part, verdict.reason, verdict.changes) == ("", "hand-over", ())
+    many = {"received": 10**6, "processed": 10**6, "emitted": 10**6, "service_times": ((4e-6, 10**6),)}
+    quick = stage(computing=1.0, **many)
+    verdict = judge(report(quick, replace(quick, name="b"), read=10**6, delivered=10**6, cpu_seconds=9.9))
+    assert verdict.reason == "hand-over", "also where the calls seem to take most of the time: so does measuring them"
 
 
 def test_calls_too_short_for_child_processes_are_told_so() -> None:
@@ -340,6 +354,27 @@ def test_a_source_that_computes_is_told_of_processes() -> None:
     assert (verdict.part, verdict.reason) == ("source", "computes")
     assert verdict.changes == (Change("source", "processes", 0, 4),)
     assert verdict.expected == pytest.approx(40, rel=0.05)
+
+
+def test_the_next_part_bounds_what_a_longer_queue_brings() -> None:
+    held_up = {"busy": 0.3, "waiting_for_order": 0.69, "workers": 4, "window": 10}
+    verdict = judge(report(stage(service_times=((0.1, 95), (1.0, 5)), **held_up), source_busy=0.6))
+    assert (verdict.reason, verdict.then) == ("order", "source")
+    assert verdict.expected == pytest.approx(100 / 6)
+
+
+def test_what_computes_beside_something_that_releases_the_gil_is_told_of_processes() -> None:
+    starved = {"computing": 0.25, "workers": 4, "service_times": ((0.4, 100),)}
+    hashes = {"computing": 1.0, "busy": 0.5, "service_times": ((0.05, 100),)}
+    verdict = judge(report(stage(**starved), stage("b", **hashes), cpu_seconds=15))
+    assert (verdict.part, verdict.reason, verdict.changes[0].setting) == ("a", "computes", "processes")
+
+
+def test_child_processes_take_cores_from_the_others() -> None:
+    pool = {"pool": "process", "workers": 8, "computing": 0.99, "service_times": ((0.2, 100),)}
+    verdict = judge(report(stage(), stage("b", busy=0.25, waiting_for_input=0.7, **pool)))
+    assert (verdict.part, verdict.then) == ("a", "the CPU")
+    assert verdict.expected == pytest.approx(20, rel=0.1)
 
 
 def test_a_window_is_never_told_to_grow_without_end() -> None:

@@ -1,6 +1,7 @@
 """What a verdict advises where a sub-task pool is part of it, or would be: the advice is taken, and must keep its word."""
 
 import ctypes
+import multiprocessing
 import sys
 import threading
 import time
@@ -78,6 +79,19 @@ class Computes(BaseWorker[Any, Any]):
 class ComputesInAPool(SubTaskPoolWorker[Any, Any, Any, Any]):
     def process_sub_task(self, sub: Any) -> Any:
         compute()
+        return sub
+
+
+@importable
+class LoadsAModel(SubTaskPoolWorker[Any, Any, Any, Any]):
+    """In each of its child processes."""
+
+    def setup(self) -> None:
+        if multiprocessing.parent_process():
+            time.sleep(0.4)
+
+    def process_sub_task(self, sub: Any) -> Any:
+        time.sleep(0.01)
         return sub
 
 
@@ -169,7 +183,7 @@ def test_a_slow_item_in_a_pool_gets_a_window_in_which_the_others_can_wait() -> N
 @pytest.mark.parametrize("workers", [1, 4])
 def test_what_computes_in_python_gets_processes(workers: int, four_cores: None, child_processes: None) -> None:
     manager = PipelineManager().add_worker(Computes, name="parse", workers=workers)
-    before = run(manager, 45)
+    before = run(manager, 80)
     verdict = manager.report.verdict
     assert (verdict.part, verdict.reason) == ("parse", "computes")
     (change,) = verdict.changes
@@ -184,6 +198,15 @@ def test_what_computes_in_python_gets_processes(workers: int, four_cores: None, 
         return run(PipelineManager().add_worker(ComputesInAPool, name="parse", worker_args=arguments), 300, warm=200)
 
     assert keeps_its_word(manager.report, before, run_with_changes)
+
+
+def test_a_model_that_child_processes_load_is_not_what_limits(child_processes: None) -> None:
+    arguments = {"executor": "process", "sub_workers": 1}
+    manager = PipelineManager().add_worker(LoadsAModel, name="score", worker_args=arguments)
+    run(manager, 40)
+    verdict = manager.report.verdict
+    assert (verdict.part, verdict.reason) == ("score", "waits")
+    assert verdict.items_per_second == pytest.approx(98, rel=0.3)
 
 
 def test_real_computing_in_python_is_seen_as_that() -> None:

@@ -83,10 +83,13 @@ class BaseWorker(Generic[In, Out]):
     def _run(self) -> None:
         """The loop over the inbox. Ends by raising Closed."""
         port = self._stage.new_port()
-        if self._stage.batch_size is None:
-            self._run_items(port)
-        for _ in self._steps(port):
-            pass
+        try:
+            if self._stage.batch_size is None:
+                self._run_items(port)
+            for _ in self._steps(port):
+                pass
+        finally:
+            port.times.end()
 
     def _run_items(self, port: Port) -> None:
         process_item, attempt, outbox = self.process_item, self._stage.policy.attempt, self._stage.outbox

@@ -46,12 +46,19 @@ class ServiceTimes:
     """
 
     def __init__(self, cpu_clock: Callable[[], float] = thread_time) -> None:
-        self.since = perf_counter()  # From then on, there could be calls.
+        self.since, self.until = perf_counter(), 0.0  # When there could be calls.
         self.seconds = self.cpu_seconds = 0.0  # Of all calls.
         self._cpu_clock = cpu_clock
         self.passing = 0  # How many calls to pass over.
         self._one_of, self._usual = 1, _COST
         self.buckets: Counter[int] = Counter()
+
+    def end(self) -> None:
+        self.until = perf_counter()
+
+    def present(self, now: float) -> float:
+        """Seconds in which there could be calls, up to now."""
+        return max(0.0, (self.until or now) - self.since)
 
     def call(self, function: Callable[..., Any], *arguments: Any, items: int = 1) -> Any:
         """Call the function, which works on that many items at once, and measure it if it is its turn."""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import repeat, starmap
-from math import inf
 from queue import Empty
 from threading import Condition, Lock, get_ident
 from time import perf_counter
@@ -131,8 +130,7 @@ class Port:
         self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
         self.waits = Waits()  # For its turn to take.
         self.times = ServiceTimes()
-        self.thread = get_ident()  # 0 once it has left,
-        self.left = inf  # then.
+        self.thread = get_ident()  # 0 once it has left.
         self._inbox, self._intake, self._outlet = inbox, intake, outlet
 
     def rounds(self, function: Callable[[Any], Any]) -> Iterator[tuple[Callable[[Any], Any], Iterator[Any]]]:

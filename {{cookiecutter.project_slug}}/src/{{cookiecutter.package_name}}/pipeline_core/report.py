@@ -26,7 +26,7 @@ class StageReport:
                 each output of a generator. `p50`, `p95`, `p99` are its quantiles, in seconds
     `queued`    items that wait in front of it, and `queue_size` may
     `pool`      "thread" or "process": it is a sub-task pool with `workers` of them; else ""
-    `seconds`   from the end of `setup` to the end of the stage, on average of its workers: what the shares are shares of
+    `seconds`   from `setup` to `teardown`, on average of its workers: what the shares are shares of
     `window`    results that may wait for the order; of a sub-task pool, items that it may have in hand
     `setup_cpu_seconds`
                 CPU time of its workers in their `setup`

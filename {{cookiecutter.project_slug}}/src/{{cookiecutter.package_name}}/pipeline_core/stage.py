@@ -112,12 +112,10 @@ class Stage:
         ports = list(self.ports)
         now = self._ended or perf_counter()
         times = list(self.pool_times) or [port.times for port in ports]
-        present = sum(max(0.0, now - port.times.since) for port in ports)  # All its threads, each since its `setup`.
-        serving = sum(max(0.0, now - some.since) for some in times)
+        present = sum(port.times.present(now) for port in ports)  # All its threads, each from `setup` to `teardown`.
+        serving = sum(some.present(now) for some in times)
         seconds = present or 1e-9
-        taking = self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)
-        taking += sum(max(0.0, now - port.left) for port in ports)  # Nothing was left for it.
-        to_take = min(1.0, taking / seconds)
+        to_take = min(1.0, (self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)) / seconds)
         to_give = min(1.0, (self.outbox.writing.seconds() + self._outlet.room_waits.seconds()) / seconds)
         in_order = min(1.0, self._outlet.turn_waits.seconds() / seconds)
         busy = max(0.0, 1 - to_take - to_give - in_order) if present else 0.0
@@ -207,4 +205,3 @@ class Stage:
             for port in self.ports:
                 if port.thread == get_ident():
                     port.thread = 0  # It has no item in hand any more, and another thread may get its number.
-                    port.left = perf_counter()

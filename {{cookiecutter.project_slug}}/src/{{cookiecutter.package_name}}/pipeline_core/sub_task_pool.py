@@ -156,5 +156,6 @@ class _Pool:
             except BaseException as error:
                 job.done.put((position, None, error))
             del sub_task, job, sub
+        times.end()
         if child is not None:
             child.end()

@@ -16,6 +16,7 @@ Setting = Literal["workers", "sub_workers", "processes", "queue_size", "window"]
 WORTH = 1.15  # A change that brings less is not told; and parts that are this near to each other are balanced.
 HAND_OVER = 5e-6  # seconds: calls that are shorter cost less than what hands their items on
 ROUND_TRIP = 1e-4  # seconds of CPU time that it takes to send an item to a child process and its result back
+HELD_UP = 1.3  # So much longer is the window of a pool full than its workers are busy, where they lack items.
 MOST_WINDOW = 8192  # results that wait for their turn: more would fill the memory rather than the cores
 
 
@@ -110,6 +111,10 @@ class _Part:
         return 1 if self.stage is None else self.stage.workers
 
     @property
+    def setting(self) -> Setting:
+        return "sub_workers" if self.stage is not None and self.stage.pool else "workers"
+
+    @property
     def in_children(self) -> bool:
         return self.stage is not None and self.stage.pool == "process"
 
@@ -125,7 +130,7 @@ class _Part:
 
     @property
     def held_up(self) -> bool:
-        return self.held > WORTH * self.work
+        return self.held > (HELD_UP if self.setting == "sub_workers" else WORTH) * self.work
 
 
 def _parts(report: "PipelineReport") -> Iterator[_Part]:
@@ -215,7 +220,7 @@ class _Judge:
         # Near to all of the GIL, who has waited for something waits for that, too.
         slack = 1.5 if then == "the CPU" and self.one_core else 1.0
         factor = min(most, expected * slack) / self.now
-        changes = [self._workers(part, part.workers * factor) for part in near]
+        changes = [Change(part.name, part.setting, part.workers, ceil(part.workers * factor - 0.02)) for part in near]
         if len(near) > 1:
             return self._verdict(None, "balanced", expected, *changes, then=then, near=near)
         return self._verdict(limit, "computes" if limit.computes else "waits", expected, *changes, then=then)
@@ -223,10 +228,6 @@ class _Judge:
     def _most(self, part: _Part) -> int:
         """How far measured times are trusted: with more workers, limits show that nothing tells of yet."""
         return max(part.workers, self.report.cores) if part.computes else max(8, 4 * part.workers)
-
-    def _workers(self, part: _Part, number: float) -> Change:
-        setting: Setting = "sub_workers" if part.stage is not None and part.stage.pool else "workers"
-        return Change(part.name, setting, part.workers, ceil(number - 0.02))
 
     def _held_up(self, limit: _Part) -> Verdict:
         """Let more results wait for a slow one: as many as come while it is done."""
