@@ -156,7 +156,7 @@ def test_r2_what_is_kept_of_a_pipeline_has_the_same_bound(tuned: int | None, unt
     """Behind the last stage that is kept, results wait in the manager's queue, and not in one for a dropped stage."""
     manager = PipelineManager(queue_size=QUEUE_SIZE if tuned is None else 1000)
     manager.add_worker(Pass).add_worker(Pass, name="dropped", queue_size=1000)
-    manager.tune(queue_size=tuned).keep("pass")
+    manager.tune(queue_size=tuned).keep("pass", "pass")
     results = manager.run(itertools.count())
     assert next(results) == 0
     until(lambda: blocks_in("pipeline-source", "_wait_for_room") or manager.report.read > 100)
