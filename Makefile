@@ -11,8 +11,8 @@ demo: .venv/ready  ## Bake the default project into build/, lay the digits examp
 test: .venv/ready lint  ## All tests.
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-fast: .venv/ready  ## What takes seconds: no installation, no stress.
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+test-fast: .venv/ready  ## What takes seconds: no installation, little stress.
+	STRESS_EXAMPLES=60 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 bench: .venv/ready  ## The core beside its peers, into docs/performance.md: three quarters of an hour on a machine that does nothing else.
 	$(BIN)/python benchmarks/bench.py --write

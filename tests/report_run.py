@@ -1,4 +1,4 @@
-"""A run that could be somebody's, in the bake whose folder is the current one, and its report: python report_run.py FILE
+"""A run that could be somebody's, in the bake whose folder is the current one, and its report: python report_run.py FILE [ITEMS]
 
 Three stages: the second waits for a model, fails now and then, and is slow for a while; the third pauses to flush.
 """
@@ -27,7 +27,7 @@ class Infer(BaseWorker[dict[str, Any], dict[str, Any]]):  # type: ignore[misc]
     def process_item(self, item: dict[str, Any]) -> dict[str, Any]:
         slow = 2.4 if 0.4 * ITEMS < item["id"] < 0.6 * ITEMS else 1.0
         time.sleep(slow * random.lognormvariate(-4.1, 0.45))
-        if random.random() < 0.04:
+        if random.random() < 0.05:
             raise TimeoutError("the model did not answer within 80 ms")
         return item | {"label": item["id"] % 10}
 
@@ -48,10 +48,10 @@ def main() -> None:
     pipeline.add_worker(Load, name="pre_processing", workers=2)
     pipeline.add_worker(Infer, name="model_inference", workers=6, retries=1)
     pipeline.add_worker(Store, name="post_processing")
-    with History(pipeline, interval=0.1) as history:
+    with History(pipeline, interval=0.25 if ITEMS > 1000 else 0.05) as history:
         for _ in pipeline.run(range(ITEMS)):
             pass
-    write_report(path, pipeline.report, history)
+    write_report(path, pipeline.report, history, verdict=str(pipeline.report.verdict))
 
 
 if __name__ == "__main__":

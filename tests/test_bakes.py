@@ -64,6 +64,7 @@ def core_files(folder: Path, pool: bool) -> set[str]:
     return {file for file in files if pool or not re.search("sub_task_pool|child_process", file)}
 
 
+NAMING_STAGES = tuple(f"{module}.py" for module in ("cli", "demo", "pipeline_manager", "profiling", "trace"))
 ALWAYS = (
     ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml"
     " tests/conftest.py tests/test_cli.py tests/test_json_logs.py tests/test_pipeline.py tests/test_profiling.py"
@@ -112,7 +113,7 @@ def test_t5_nothing_is_left_over(project: Bake) -> None:
     for file in project.files():
         text = project.text(file)
         assert not re.search(r"\{\{|\{%|\{#|cookiecutter", text), f"{file} holds template code"
-        assert "stage_name" not in text or file.endswith(("cli.py", "demo.py", "pipeline_manager.py", "trace.py"))
+        assert "stage_name" not in text or file.endswith(NAMING_STAGES)
         assert text.endswith("\n") or not text, f"{file} does not end its last line"
         assert text.strip("\n") + "\n" == text or not text, f"{file} begins or ends with an empty line"
         assert "\r" not in text
@@ -121,7 +122,9 @@ def test_t5_nothing_is_left_over(project: Bake) -> None:
             assert not re.search(r"[ \t]$", text, re.MULTILINE), f"{file} has spaces at the end of a line"
 
 
-@pytest.mark.parametrize("tool", ["ruff check", "ruff format --check --diff", "mypy src"])
+@pytest.mark.parametrize(
+    "tool", ["ruff check", "ruff format --check --diff", pytest.param("mypy src", marks=pytest.mark.slow)]
+)
 def test_t6_clean_as_rendered(tool: str, project: Bake) -> None:
     project.run(*tool.split())
 
@@ -241,6 +244,7 @@ def test_p4_the_readme_names_what_is_there_and_its_code_runs(project: Bake) -> N
     assert project.python("-c", code).stdout == "{'id': 1}\n{'id': 2}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["import os\n", "x = [ 1 ]\n", "def f(x):\n    return x\n"])
 def test_t6_its_pre_commit_refuses_what_is_not_clean(code: str, bake: Baker, tmp_path: Path) -> None:
     copy = bake().copy(tmp_path)
@@ -262,6 +266,7 @@ def test_t6_git_sees_nothing_of_what_tools_and_runs_leave(bake: Baker, tmp_path:
     assert not {*left.split()} & {*seen}
 
 
+@pytest.mark.slow
 def test_t3_stages_may_be_called_like_the_tests_of_the_core(bake: Baker) -> None:
     names = [path.stem.removeprefix("test_") for path in sorted((TEMPLATE / "tests/pipeline_core").glob("test_*.py"))]
     bake(stage_names=", ".join(names[:3])).python("-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider")
@@ -288,7 +293,7 @@ def test_p4_the_picture_shows_the_stages_in_their_order(project: Bake) -> None:
 def test_p2_the_demo_shows_progress_order_errors_and_the_slowest_stage(stages: str, slowest: str, bake: Baker) -> None:
     shown = bake(stage_names=stages).python("demo.py").stdout
     assert "in order: True" in shown
-    assert f"slowest stage: {slowest}" in shown
+    assert f"{slowest} limits the run" in shown
     assert "simulated failure" in shown
 
 

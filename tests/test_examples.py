@@ -19,6 +19,7 @@ def test_t6_the_digits_are_clean(tool: str, digits: baking.Bake) -> None:
     digits.run(*tool.split())
 
 
+@pytest.mark.slow
 def test_the_digits_own_tests_pass(digits: baking.Bake) -> None:
     digits.python(
         "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "tests/stages", "tests/test_pipeline.py"

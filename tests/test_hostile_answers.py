@@ -84,7 +84,7 @@ def test_t4_parses_or_is_refused(prompt: str, value: str, tmp_path: Path) -> Non
         assert value in project.text("LICENSE")
     assert set(settings) <= {
         *["name", "version", "description", "readme", "requires-python", "license", "license-files"]
-    } | {*["authors", "dependencies", "scripts"]}
+    } | {*["authors", "dependencies", "optional-dependencies", "scripts"]}
     assert list(settings["scripts"]) == [settings["name"]]
     project.run("ruff", "check")
     project.run("ruff", "format", "--check")

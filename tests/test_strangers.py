@@ -44,7 +44,7 @@ def test_p4_the_projects_readme_works_as_written(bake: Baker, tmp_path: Path) ->
     call("git init -q", project.path)
     shown = shell(install + start + check, project.path, home)
     assert '{"id": 1}\n{"id": 2}\n' in shown
-    assert "slowest stage: model_inference" in shown
+    assert "model_inference limits the run" in shown
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the commands are written for a POSIX shell")

@@ -62,7 +62,7 @@ PLACES: list[tuple[type, str]] = [
     (ports.Port, "take_batch"),
     (ports.Port, "fail"),
     (ports.Outlet, "put"),
-    (ports.Outlet, "_release"),
+    (ports.Outlet, "release"),
     (ports.Outlet, "_must_wait"),
     (ports.Outlet, "close"),
 ]

@@ -6,7 +6,6 @@ import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -35,14 +34,12 @@ class Source:
     """
 
     def __init__(self, inputs: Sequence[str], form: Format = Format.jsonl) -> None:
-        """Opens all files. Raises OSError for one that cannot be read, and ValueError for what fits no file."""
+        """Raises OSError for a file that cannot be read, and ValueError for what fits no file."""
         self.form = form
         self.names = [name for given in inputs or [STDIN] for name in _names(given, form)]
-        self._files: list[BinaryIO] = []
-        if form is not Format.files:
-            with ExitStack() as opened:
-                self._files = [opened.enter_context(_open(name)) for name in self.names]
-                opened.pop_all()
+        for path in map(Path, self.names):
+            if form is not Format.files and not path.is_fifo() and str(path) != STDIN:
+                path.open("rb").close()
 
     @property
     def interactive(self) -> bool:
@@ -69,10 +66,8 @@ class Source:
             yield from self.names
             return
         read: Callable[[bytes, str], Any] = _json if self.form is Format.jsonl else _text
-        with ExitStack() as opened:
-            for file in self._files:
-                opened.enter_context(file)
-            for name, file in zip(self.names, self._files, strict=True):
+        for name in self.names:
+            with _open(name) as file:
                 for number, line in _lines(file, name):
                     if self.form is Format.text or line.strip():
                         yield read(line, f"{_said(name)}, line {number}")

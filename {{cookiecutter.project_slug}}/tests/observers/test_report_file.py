@@ -213,7 +213,7 @@ def test_a_page_without_matplotlib_is_refused_with_what_to_install(
 ) -> None:
     check_report_path(tmp_path / "report.HTML")
     monkeypatch.setattr(report_file, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"pip install '{{ cookiecutter.project_slug }}\[charts\]'"):
+    with pytest.raises(ValueError, match=r"pip install -e '\.\[charts\]'"):
         check_report_path(tmp_path / "report.html")
     check_report_path(tmp_path / "report.json")
 

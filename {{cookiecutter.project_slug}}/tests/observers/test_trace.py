@@ -25,9 +25,6 @@ from {{ cookiecutter.package_name }}.pipeline_core import (
     SubTaskPoolWorker,
 {%- endif %}
 )
-from {{ cookiecutter.package_name }}.pipeline_core.ports import (
-    Port,
-)
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -192,20 +189,14 @@ def test_attempts_and_their_pauses_are_within_the_item(tmp_path: Path) -> None:
 
 
 {% if cookiecutter.sub_task_pool != 'none' -%}
-class Halves(SubTaskPoolWorker[int, int, int, int]):
-    def split(self, item: int) -> list[int]:
-        return [item // 2, item - item // 2]
-
+class Pool(SubTaskPoolWorker[int, int, int, int]):
     def process_sub_task(self, sub: int) -> int:
         time.sleep(0.001)
         return sub
 
-    def merge(self, item: int, results: list[int]) -> int:
-        return sum(results)
-
 
 def test_a_pool_has_a_track_for_each_item_in_its_window(tmp_path: Path) -> None:
-    pipeline = PipelineManager().add_worker(Halves, worker_args={"sub_workers": 2, "window": 3})
+    pipeline = PipelineManager().add_worker(Pool, worker_args={"sub_workers": 2, "window": 3})
     found = items(traced(pipeline, range(100), tmp_path / "trace.json"))
     assert [event["args"]["index"] for event in found] == list(range(100))
     assert 2 <= len(threads(found)) <= 3
@@ -306,11 +297,7 @@ def test_it_must_begin_before_the_run(tmp_path: Path) -> None:
 
 def test_who_else_watches_the_ports_still_does(tmp_path: Path) -> None:
     seen: list[str] = []
-
-    def note(stage: str, port: Port) -> None:
-        seen.append(stage)
-
     pipeline = PipelineManager().add_worker(Pass, name="one")
-    pipeline.on_port = note
+    pipeline.on_port = lambda stage, port: seen.append(stage)
     traced(pipeline, [1, 2], tmp_path / "trace.json")
     assert seen == ["one"]

@@ -2,9 +2,11 @@
 
 import itertools
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
@@ -205,3 +207,57 @@ def test_r3_the_busiest_stage_is_the_bottleneck(until: Until) -> None:
     assert report.bottleneck is not None
     assert report.bottleneck.name == "the busy one"
     assert report.stages[0].waiting_for_input > report.stages[1].waiting_for_input
+
+
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_r3_an_item_that_failed_is_not_also_aborted_when_its_first_outputs_never_go_out(
+    on_error: Literal["stop", "skip"], gate: threading.Event, until: Until
+) -> None:
+    class FirstWaits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int | Iterator[int]:  # type: ignore[override]
+            if item == 0:
+                gate.wait()
+                return item
+            return self.break_midway(item)
+
+        def break_midway(self, item: int) -> Iterator[int]:
+            yield item
+            raise ValueError("between two outputs")
+
+    manager = PipelineManager(on_error=on_error).add_worker(FirstWaits, workers=2)
+    manager.start(range(2))
+    until(lambda: manager.report.stages[0].failed)
+    manager.stop()
+    gate.set()
+    with suppress(PipelineError):
+        manager.wait_for_completion()
+    stage = manager.report.stages[0]
+    assert (stage.received, stage.processed, stage.failed, stage.aborted) == (2, 0, 1, 1)
+
+
+class Twice(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        return 2 * item
+
+
+class InterruptedDeque(deque[int]):
+    """A signal strikes when the 20th item has just come in, and is not counted yet."""
+
+    left = 20
+
+    def append(self, item: int) -> None:
+        super().append(item)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_r3_ctrl_c_between_an_item_and_its_count_leaves_balanced_accounts_in_the_plain_loop(place: int) -> None:
+    manager = PipelineManager().add_worker(Twice).add_worker(Twice, name="again")
+    channel = [manager._stages[0].inbox, manager._stages[1].inbox, manager._results][place]
+    channel.items = channel._read_from = InterruptedDeque()
+    with pytest.raises(KeyboardInterrupt):
+        list(manager.run(range(100), serial=True))
+    assert manager.report.imbalances() == []
+    assert all(stage.aborted >= 0 for stage in manager.report.stages)

@@ -7,6 +7,7 @@ the results that wait for the consumer.
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -148,4 +149,23 @@ def test_r2_serial_reads_an_item_only_when_it_is_wanted() -> None:
     results = PipelineManager().add_worker(Pass).add_worker(Pass, name="again").run(source, serial=True)
     assert (next(results), source.read) == (0, 1)
     assert (next(results), source.read) == (1, 2)
+    results.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("tuned", [None, QUEUE_SIZE])
+def test_r2_what_is_kept_of_a_pipeline_has_the_same_bound(tuned: int | None, until: Until) -> None:
+    """Behind the last stage that is kept, results wait in the manager's queue, and not in one for a dropped stage."""
+    manager = PipelineManager(queue_size=QUEUE_SIZE if tuned is None else 1000)
+    manager.add_worker(Pass).add_worker(Pass, name="dropped", queue_size=1000)
+    manager.tune(queue_size=tuned).keep("pass", "pass")
+    results = manager.run(itertools.count())
+    assert next(results) == 0
+
+    def nothing_moves() -> bool:
+        before = manager.report.read
+        time.sleep(0.05)
+        return manager.report.read == before
+
+    until(nothing_moves)
+    assert manager.report.read - 1 <= 1 + QUEUE_SIZE + (QUEUE_SIZE + 1) + 1
     results.close()  # type: ignore[attr-defined]

@@ -4,6 +4,7 @@ import logging
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -175,3 +176,35 @@ def test_r4_a_batch_of_the_wrong_length_is_an_error() -> None:
 
     error = error_of(PipelineManager().add_worker(TooShort, batch_size=2), [1, 2])
     assert "process_batch() returned 0 outputs for 1 items" in str(error)
+
+
+@both_modes
+@pytest.mark.parametrize("place", ["stage", "source"])
+def test_r6_another_pipeline_that_is_closed_is_an_error_here_and_not_the_end(place: str, serial: bool) -> None:
+    queues = SimpleQueue[Any]()
+
+    def source_of_other(queue: Any, stop_event: threading.Event) -> None:
+        queues.put(queue)
+        stop_event.wait()
+
+    class Feed(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            if place == "stage":
+                closed.put(item)
+            return item
+
+    def source() -> Iterator[int]:
+        yield 0
+        if place == "source":
+            closed.put(1)
+
+    other = PipelineManager().add_worker(Feed)
+    other.start(source_of_other)
+    closed = queues.get()
+    other.stop()
+    other.wait_for_completion()
+    manager = PipelineManager().add_worker(Feed, name="stage")
+    with pytest.raises(PipelineError) as caught:
+        list(manager.run(source(), serial=serial))
+    assert caught.value.stage == place
+    assert manager.report.imbalances() == []

@@ -222,6 +222,9 @@ def test_r6_a_stage_that_dies_wakes_the_stages_that_wait_for_it(
 class Item:
     """Something that a test can see die."""
 
+    def __init__(self, number: int = 0) -> None:
+        self.number = number
+
 
 class PassItem(BaseWorker[Item, Item]):
     def process_item(self, item: Item) -> Item:
@@ -259,3 +262,53 @@ def test_r6_no_item_is_kept_alive_after_its_delivery(
         manager.wait_for_completion()
     else:
         assert list(results) == []
+
+
+class FirstIsSlow(BaseWorker[Item, Item]):
+    """Gives a new item for each, and for the first one when those behind it wait for their turn."""
+
+    def __init__(self, behind: threading.Semaphore) -> None:
+        self.behind = behind
+
+    def process_item(self, item: Item) -> Item:
+        if item.number == 0:
+            for _ in range(3):
+                assert self.behind.acquire(timeout=10)
+        self.behind.release()
+        return Item(item.number)
+
+    def process_batch(self, items: list[Item]) -> list[Item | None]:
+        return [Item(item.number) for item in items]
+
+
+@pytest.mark.usefixtures("freed_at_once")
+@pytest.mark.parametrize(
+    ("workers", "batch_size", "serial"),
+    [(1, None, False), (3, None, False), (1, 10, False), (3, 10, False), (1, None, True), (1, 10, True)],
+)
+def test_r6_no_item_is_kept_alive_while_those_behind_it_wait(
+    workers: int, batch_size: int | None, serial: bool, until: Until
+) -> None:
+    behind = threading.Semaphore(0 if workers > 1 else 3)
+    manager = PipelineManager(queue_size=8)
+    manager.add_worker(FirstIsSlow, workers=workers, batch_size=batch_size, worker_args={"behind": behind})
+    results = manager.run((Item(number) for number in range(100)), serial=serial)
+    delivered = [weakref.ref(next(results)) for _ in range(2)]
+    until(lambda: not any(item() for item in delivered))
+    results.close()  # type: ignore[attr-defined]
+
+
+class NoSetup(PassItem):
+    def setup(self) -> None:
+        raise ValueError("no setup")
+
+
+def test_r6_a_watcher_of_ports_that_raises_is_not_asked_about_threads_that_never_had_one() -> None:
+    def on_port(stage: str, port: object) -> None:
+        raise OSError("the disk of the watcher is full")
+
+    manager = PipelineManager().add_worker(NoSetup)
+    manager.on_port = on_port
+    manager.start([])
+    with pytest.raises(PipelineError, match="no setup"):
+        manager.wait_for_completion(10)

@@ -223,3 +223,28 @@ def test_r1_serial_runs_everything_in_the_thread_of_the_caller() -> None:
 
     (threads,) = PipelineManager().add_worker(Witness, workers=3).run(source(), serial=True)
     assert threads == [threading.current_thread()] * 3
+
+
+class Unhashable(type):
+    """Its classes cannot be in a set."""
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Strange(metaclass=Unhashable):
+    pass
+
+
+class PassStrange(BaseWorker[Strange, Strange]):
+    def process_item(self, item: Strange) -> Strange:
+        return item
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_r1_items_may_be_of_any_class(workers: int) -> None:
+    items = [Strange() for _ in range(100)]
+    results = list(PipelineManager().add_worker(PassStrange, workers=workers).run(items))
+    assert list(map(id, results)) == list(map(id, items))

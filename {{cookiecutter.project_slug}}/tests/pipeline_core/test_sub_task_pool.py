@@ -496,3 +496,18 @@ def test_a_report_knows_the_cpu_time_of_child_processes(child_processes: None) -
     (stage,) = manager.report.stages
     assert stage.computing > 0.1
     assert manager.report.cpu_seconds < 0.3
+
+
+class OfTwo(SubTaskPoolWorker[int, int, int, int]):
+    def __init__(self) -> None:
+        super().__init__(sub_workers=2)
+
+    def process_sub_task(self, sub: int) -> int:
+        return sub
+
+
+def test_r12_a_pool_that_chooses_its_own_size_is_not_tuned() -> None:
+    manager = PipelineManager().add_worker(OfTwo)
+    with pytest.raises(TypeError, match=r"worker_args do not fit OfTwo.*sub_workers"):
+        manager.tune(workers={"of_two": 3})
+    assert list(manager.run(range(3))) == [0, 1, 2]

@@ -11,7 +11,7 @@ from ..pipeline_core.errors import short
 from .history import History
 
 ENDINGS = (".json", ".html")
-CHARTS = "pip install '{{ cookiecutter.project_slug }}[charts]'"
+CHARTS = "pip install -e '.[charts]'"
 
 
 def check_report_path(path: Path) -> None:

@@ -15,7 +15,7 @@ from ..pipeline_core.ports import LonePort, Port
 
 FLUSH = 1000  # Slices that a thread keeps before it writes them.
 SHORTEST_WAIT = 10_000  # nanoseconds; shorter waits are not drawn
-HAND_ON = ("give", "emit", "finish", "fail")  # What may wait for room behind.
+HAND_ON = ("give", "emit", "finish", "release", "fail")  # What may wait for room behind.
 
 Event = dict[str, Any]
 
@@ -32,8 +32,8 @@ class Trace:
     `wait`   for the next item, or for room or its turn to hand on; within an item that yields several
     `batch`  a call that failed; its items are tried again alone
 
-    The file is written while the run lasts, as PATH.part, and gets its name at the end, whatever happened. Each item is
-    measured, so quick stages are slower than without.
+    The file is written while the run lasts, as PATH.part, and gets its name at the end, whatever happened. In each stage
+    an item costs some 10 µs and 130 bytes more than without: much for a stage that does little.
     """
 
     def __init__(self, pipeline: PipelineManager, path: Path) -> None:
@@ -120,10 +120,10 @@ class _Track:
             self._about = []
 
     def _waiting(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*arguments: Any) -> Any:
+        def timed(*arguments: Any, **keywords: Any) -> Any:
             start = perf_counter_ns()
             try:
-                return call(*arguments)
+                return call(*arguments, **keywords)
             finally:
                 end = perf_counter_ns()
                 if end - start >= SHORTEST_WAIT:
@@ -154,7 +154,7 @@ class _Track:
         return timed
 
     def _ending(self, hand_on: Callable[..., Any]) -> Callable[..., Any]:
-        def noted(*arguments: Any) -> Any:
+        def noted(*arguments: Any, **keywords: Any) -> Any:
             now, index = perf_counter_ns(), self._port.ticket
             start, end = self._parts.popleft() if self._parts else (self._first or now, now)
             if self._error is None:
@@ -162,7 +162,7 @@ class _Track:
             else:
                 self._draw("item", f"item {index} failed", start, end, index=index, error=self._error)
             self._first = None
-            return hand_on(*arguments)
+            return hand_on(*arguments, **keywords)
 
         return noted
 

@@ -1,6 +1,7 @@
 """The base class of your stages."""
 
 import logging
+from collections import deque
 from collections.abc import Generator, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from threading import Event, current_thread, get_ident
@@ -104,7 +105,11 @@ class BaseWorker(Generic[In, Out]):
                         outcome = call(item)
                     except BaseException as error:
                         outcome = attempt(process_item, item, port, error=error)
-                    if type(outcome) in _SPECIAL:
+                    try:
+                        special = type(outcome) in _SPECIAL
+                    except Exception:  # A metaclass of yours, without a hash.
+                        special = False
+                    if special:
                         if type(outcome) is GeneratorType:
                             outcome = attempt(process_item, item, port, output=outcome)
                         direct = direct and type(outcome) is not Expansion  # Which takes room that others counted on.
@@ -127,32 +132,34 @@ class BaseWorker(Generic[In, Out]):
 
     def _steps(self, port: Port) -> Generator[None, None, None]:
         """Work through batches, or for the plain loop through items. After each output, control is the caller's."""
+        policy, call, phase = self._stage.policy, self.process_item, "process_item"
+        if self._stage.batch_size is not None:
+            call, phase = lambda item: self._checked_batch([item])[0], "process_batch"
         while True:
-            items = port.take_batch(self._stage.batch_size or 1, self._stage.batch_timeout)
-            left, outcomes = len(items), self._outcomes(items, port)
+            items = deque(port.take_batch(self._stage.batch_size or 1, self._stage.batch_timeout))
+            outputs = self._outputs(items, port) if len(items) > 1 else deque()
             try:
-                for item, outcome in zip(items, outcomes, strict=True):
-                    left -= 1
-                    yield from self._hand_on(outcome, item, port)
+                while items:
+                    outcome = outputs.popleft() if outputs else policy.attempt(call, items[0], port, phase)
+                    handing_on = self._hand_on(outcome, items.popleft(), port)
+                    outcome = None  # Once it is handed on, it can go.
+                    yield from handing_on
+                    port.release()
                     yield
                     if self.stop_event.is_set():
                         raise Closed
                     port.ticket += 1
             finally:
-                port.fates["aborted"] += left
-            del items, item, outcomes, outcome
+                port.fates["aborted"] += len(items)
 
-    def _outcomes(self, items: list[In], port: Port) -> Iterator[Any]:
-        """The outcome of each item. A batch that fails is tried again as batches of one."""
-        policy, call, phase = self._stage.policy, self.process_item, "process_item"
-        if self._stage.batch_size is not None:
-            call, phase = lambda item: self._checked_batch([item])[0], "process_batch"
-            if len(items) > 1:
-                try:
-                    return iter(port.times.call(self._checked_batch, items, items=len(items)))
-                except BaseException as error:
-                    self.logger.debug("%s; each is tried alone", policy.blame(error, phase, items, port.ticket))
-        return (policy.attempt(call, item, port, phase) for item in items)
+    def _outputs(self, items: deque[In], port: Port) -> deque[Any]:
+        """The outputs of a batch. None at all if it fails: then each item is tried alone."""
+        try:
+            return deque(port.times.call(self._checked_batch, list(items), items=len(items)))
+        except BaseException as error:
+            blamed = self._stage.policy.blame(error, "process_batch", list(items), port.ticket)
+            self.logger.debug("%s; each is tried alone", blamed)
+            return deque()
 
     def _checked_batch(self, items: list[In]) -> list[Out | None]:
         outputs = list(self.process_batch(items))
@@ -174,7 +181,7 @@ class BaseWorker(Generic[In, Out]):
                     port.fail(failure)
                     raise Closed
                 with suppress(Closed):  # It has failed, whatever else is the matter.
-                    port.finish()
+                    port.finish(given_up=True)
             elif outcome is None or outcome is NOTHING:
                 port.finish()
                 fate = "filtered" if outcome is None else "processed"

@@ -120,10 +120,7 @@ class PipelineManager:
             raise ValueError("batch_timeout needs a batch_size")
         check_choice("on_error", on_error, ("stop", "skip", None))
         arguments = dict(worker_args or {})
-        try:
-            inspect.signature(worker_class).bind(**arguments)
-        except TypeError as error:
-            raise TypeError(f"worker_args do not fit {worker_class.__name__}(): {error}") from None
+        _check_arguments(worker_class, arguments)
         inbox, self._results = self._results, Channel(self.queue_size)
         inbox.capacity = queue_size or self.queue_size
         kind = name, self.name, worker_class, arguments, workers, batch_size, batch_timeout, self.ordered
@@ -141,6 +138,7 @@ class PipelineManager:
             check_count(f"workers of {name}", number)
             stage = self._stages[self._position(name)]
             if stage.worker_class._has_window:
+                _check_arguments(stage.worker_class, stage.worker_args | {"sub_workers": number})
                 stage.worker_args["sub_workers"] = number
             else:
                 stage.size = number
@@ -155,7 +153,8 @@ class PipelineManager:
         if begin >= end:
             raise ValueError(f"there is no stage from {first!r} to {last!r}: they come in the order {self.stage_names}")
         self._stages = self._stages[begin:end]
-        self._source.outbox, self._results = self._stages[0].inbox, self._stages[-1].outbox
+        results, self._results = self._results, self._stages[-1].outbox
+        self._source.outbox, self._results.capacity = self._stages[0].inbox, results.capacity
         return self
 
     def run(self, source: SourceLike, *, serial: bool = False) -> Generator[Any, None, None]:
@@ -383,6 +382,13 @@ class PipelineManager:
     def _moved(self) -> tuple[object, ...]:
         report = self.report
         return report.read, report.delivered, *((s.received, s.emitted, s.retried) for s in report.stages)
+
+
+def _check_arguments(worker_class: type, arguments: dict[str, Any]) -> None:
+    try:
+        inspect.signature(worker_class).bind(**arguments)
+    except TypeError as error:
+        raise TypeError(f"worker_args do not fit {worker_class.__name__}(): {error}") from None
 
 
 def _share(waited: float, seconds: float) -> float:

@@ -73,9 +73,9 @@ class Policy:
                 if type(output) is GeneratorType:  # What fails before it gave anything can be tried again.
                     return Expansion(port.times.call(next, output, None), output, attempt)
                 return output
-            except Closed:
-                raise
             except BaseException as raised:
+                if isinstance(raised, Closed) and self.stop_event.is_set():  # Before that, it is another pipeline's.
+                    raise
                 if attempt > self.retries or not isinstance(raised, Exception):
                     return Failure(self.blame(raised, phase, item, port.ticket, attempt))
             finally:

@@ -40,10 +40,11 @@ class Outlet:
         self._releasing = self._closed = False
         self._changed = Condition()  # Guards it all. Reentrant: a garbage collection in here may call `close`.
 
-    def put(self, ticket: int, output: Any, last: bool) -> None:
-        """Hand on an output of that item, or NOTHING, or the Failure that ends the stream there.
+    def put(self, ticket: int, output: Any, last: bool) -> bool:
+        """Hand on an output of that item, or NOTHING, or None if it was given up, or the Failure that ends the stream there.
 
         Raises Closed when nobody wants more: it is still yours. What is put is the outlet's, even if it never goes out.
+        True: what lies at the head goes out when you `release` it.
         """
         with self._changed:
             place = ticket if self._ordered else self._head
@@ -55,12 +56,11 @@ class Outlet:
             if self._closed:
                 raise Closed
             self._held += 1
-            early = self._early[place]
-            early.append((ticket, output, last))
+            self._early[place].append((ticket, output, last))
             if self._releasing or place != self._head:
-                return
+                return False
             self._releasing = True
-        self._release(early)
+            return True
 
     def close(self) -> None:
         """Nothing more goes out; who waits here, or comes later, gets Closed."""
@@ -70,25 +70,27 @@ class Outlet:
                 self._changed.notify_all()
 
     def dropped(self) -> int:
-        """After the last thread has left: how many items have outputs here that never went out."""
+        """After the last thread has left: how many items, of those processed, have outputs here that never went out."""
         entries = [entry for early in self._early.values() for entry in early]
         self._early.clear()
-        outputs = {ticket for ticket, output, _ in entries if output is not NOTHING and type(output) is not Failure}
-        return sum(last and ticket in outputs for ticket, _, last in entries)
+        outputs = {ticket for ticket, output, _ in entries if output is not NOTHING}
+        processed = (entry for entry in entries if entry[1] is not None and type(entry[1]) is not Failure)
+        return sum(last and ticket in outputs for ticket, _, last in processed)
 
     def _must_wait(self, place: int) -> bool:
         at_head = place == self._head and not self._releasing
         return self._held >= self.window and not at_head and not self._closed
 
-    def _release(self, early: deque[tuple[int, Any, bool]]) -> None:
-        """Put out all that lies ready, without a gap."""
+    def release(self) -> None:
+        """Put out all that lies ready, without a gap. May take long: others go on to put behind it."""
+        early = self._early[self._head]
         while True:
             _, output, last = early[0]  # Others only append.
             try:
                 if type(output) is Failure:
                     self.outbox.close(output.error)
                     raise Closed
-                if output is not NOTHING:
+                if output is not NOTHING and output is not None:
                     self.outbox.put(output)
             except Closed:
                 return self.close()
@@ -122,6 +124,7 @@ class Port:
     """
 
     ticket = -1  # Which of the stage's items is in hand, in the order of the input, from 0.
+    _releases = False  # Whether it is this thread that lets outputs go out.
 
     def __init__(self, inbox: Channel[Any], intake: Intake, outlet: Outlet) -> None:
         self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
@@ -136,6 +139,7 @@ class Port:
             yield partial(self.times.call, function), starmap(self.take, repeat(()))
 
     def take(self) -> Any:
+        self.release()
         return self.take_batch(1)[0]
 
     def take_batch(self, size: int, timeout: float | None = None) -> list[Any]:
@@ -159,18 +163,26 @@ class Port:
         return items
 
     def give(self, output: Any) -> None:
-        self._outlet.put(self.ticket, output, last=True)
+        self._releases = self._outlet.put(self.ticket, output, last=True)
 
     def emit(self, output: Any) -> None:
-        self._outlet.put(self.ticket, output, last=False)
+        if self._outlet.put(self.ticket, output, last=False):
+            self._outlet.release()
 
-    def finish(self) -> None:
-        self._outlet.put(self.ticket, NOTHING, last=True)
+    def finish(self, *, given_up: bool = False) -> None:
+        self._releases = self._outlet.put(self.ticket, None if given_up else NOTHING, last=True)
 
     def fail(self, failure: PipelineError) -> None:
         """End the stream here; what comes before the item in hand still goes out."""
         with suppress(Closed):
-            self._outlet.put(self.ticket, Failure(failure), last=True)
+            if self._outlet.put(self.ticket, Failure(failure), last=True):
+                self._outlet.release()
+
+    def release(self) -> None:
+        """Let go out what was given, now that the item is no longer in hand: this may go on for the items of others."""
+        if self._releases:
+            self._releases = False
+            self._outlet.release()
 
 
 class LonePort(Port):
@@ -192,7 +204,7 @@ class LonePort(Port):
                 times.passing -= number
                 yield function, inbox.next(number)
 
-    def finish(self) -> None:
+    def finish(self, *, given_up: bool = False) -> None:
         pass
 
     @property

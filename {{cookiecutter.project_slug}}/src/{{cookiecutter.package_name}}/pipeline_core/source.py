@@ -123,10 +123,10 @@ class Source:
                 yield from self._feed(iter(source))
             else:
                 source(self, self._policy.stop_event)
-        except Closed:
-            pass
         except BaseException as error:
-            if not (isinstance(error, GeneratorExit) and self.outbox.cancelled):  # So the plain loop ends this.
+            closed = isinstance(error, Closed) and self.outbox.closed  # Else it is another pipeline's.
+            left = isinstance(error, GeneratorExit) and self.outbox.cancelled  # So the plain loop ends this.
+            if not (closed or left):
                 self.failure = self._policy.blame(error, "read")
         finally:
             self._reading = False

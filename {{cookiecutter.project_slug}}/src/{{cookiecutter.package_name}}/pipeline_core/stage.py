@@ -96,6 +96,7 @@ class Stage:
 
     def settle(self) -> None:
         """After the last thread has left: count what nobody took, and what never went out."""
+        self.on_port = None  # Nobody watches the port of no thread.
         fates = (self.ports[0] if self.ports else self.new_port()).fates
         left, dropped = self.inbox.clear(), self._outlet.dropped()
         fates["aborted"] += left + dropped
@@ -103,7 +104,7 @@ class Stage:
 
     def close_accounts(self, given: int) -> int:
         """After Ctrl-C in the plain loop, which may strike between any two counts: what is nowhere was aborted."""
-        fates = self.ports[0].fates
+        fates, self.inbox.entered = self.ports[0].fates, given
         fates["aborted"] += given + fates["retried"] - sum(fates.values())
         return self.outbox.entered
 
