@@ -1,6 +1,8 @@
 """What is read off a report, case by case, on reports made by hand."""
 
+import random
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 import pytest
@@ -212,3 +214,48 @@ def test_a_window_is_never_told_to_grow_without_end() -> None:
     assert verdict.items_per_second < verdict.expected < 20
     verdict = judge(report(stage(service_times=((0.001, 99), (900.0, 1)), **(held_up | {"window": 8192}))))
     assert (verdict.reason, verdict.changes) == ("order", ())
+
+
+def test_whatever_a_report_says_there_is_an_answer() -> None:
+    """Reports of runs that were stopped, asked early, or measured on a machine that was late: numbers need not fit."""
+    chance = random.Random(0)
+
+    def some_stage(name: str) -> StageReport:
+        done, share = chance.choice([0, 1, 2, 100]), lambda: chance.choice([0.0, 0.1, 0.5, 0.99, 1.0])
+        return stage(
+            name,
+            workers=chance.choice([1, 4]),
+            received=done + chance.choice([0, 3]),
+            processed=done,
+            emitted=done * chance.choice([0, 1, 10]),
+            busy=share(),
+            waiting_for_input=share(),
+            waiting_for_output=share(),
+            waiting_for_order=share(),
+            computing=share(),
+            seconds=chance.choice([0.0, 1e-6, 10.0]),
+            service_times=chance.choice([(), ((1e-7, done),), ((1.0, done),)]),
+            pool=chance.choice(["", "", "thread", "process"]),
+            window=chance.choice([0, 1, 100]),
+            first_wait=chance.choice([0.0, 20.0]),
+        )
+
+    for _ in range(3000):
+        verdict = judge(
+            report(
+                *(some_stage(name) for name in "abc"[: chance.choice([1, 2, 3])]),
+                seconds=chance.choice([1e-6, 10.0]),
+                read=chance.choice([0, 2, 100]),
+                delivered=chance.choice([0, 100]),
+                cpu_seconds=chance.choice([0.0, 0.1, 9.9, 35.0]),
+                cores=chance.choice([1, 4]),
+                gil=chance.choice([True, False]),
+                serial=chance.random() < 0.1,
+                source_busy=chance.random(),
+                consumer_busy=chance.random(),
+            )
+        )
+        assert isfinite(verdict.expected)
+        assert verdict.expected >= verdict.items_per_second
+        assert all(change.then >= 1 and change.then != change.now for change in verdict.changes)
+        assert verdict.text.endswith(".")

@@ -233,7 +233,7 @@ class _Judge:
         """Let more results wait for a slow one: as many as come while it is done."""
         assert limit.stage is not None
         stage, (bound, then) = limit.stage, self._bound(limit)
-        full, then = min((1 / limit.work, ""), (bound, then))
+        full, then = min((1 / max(limit.work, limit.held / 8), ""), (bound, then))
         longest = max((seconds for seconds, _ in stage.service_times), default=0.0)
         needed = max(2 * stage.window, stage.workers + ceil(full * longest * stage.received / limit.items))
         size = min(1 << (needed - 1).bit_length(), max(MOST_WINDOW, stage.window))
