@@ -50,6 +50,25 @@ def test_a_signal_ends_the_run_with_its_code_its_output_and_its_report(
 
 
 @posix
+def test_a_second_signal_ends_the_run_at_once_whichever_it_is(project: Bake, tmp_path: Path) -> None:
+    copy = project.copy(tmp_path)
+    stage = copy.path / "src/my_pipeline/stages/model_inference.py"
+    code = "import sys\nimport time\n" + stage.read_text(encoding="utf-8")
+    sleeping = "print('asleep', file=sys.stderr, flush=True)\n        time.sleep(50)\n        return item"
+    stage.write_text(code.replace("return item", sleeping), encoding="utf-8")
+    with start(copy) as running:
+        assert running.stdin is not None
+        assert running.stderr is not None
+        running.stdin.write("1\n")
+        running.stdin.flush()
+        assert running.stderr.readline() == "asleep\n"
+        running.send_signal(signal.SIGINT)
+        running.send_signal(signal.SIGTERM)
+        assert running.communicate(timeout=20) == ("", "")
+    assert running.returncode == 143
+
+
+@posix
 def test_a_reader_that_leaves_ends_the_run_quietly(project: Bake) -> None:
     with start(project, "--quiet") as running:
         assert running.stdin is not None

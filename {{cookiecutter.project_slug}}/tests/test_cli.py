@@ -14,6 +14,9 @@ import pytest
 from {{ cookiecutter.package_name }}.pipeline import (
     build_pipeline,
 )
+from {{ cookiecutter.package_name }}.running import (
+    one_line_errors,
+)
 
 PROJECT = Path(__file__).parent.parent
 STAGES = build_pipeline().stage_names
@@ -21,6 +24,7 @@ COMMAND = [sys.executable, "-m", "{{ cookiecutter.package_name }}"]
 PREFIX = "{{ cookiecutter.package_name }}".upper()
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
 
 
 @pytest.fixture
@@ -39,6 +43,18 @@ def command(tmp_path: Path) -> Command:
             timeout=60,
             cwd=tmp_path,
         )
+
+    return run
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Command:
+    """Runs the command in an empty folder, by a line for a shell in which "$@" stands for it."""
+
+    def run(line: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        more = {"PYTHONPATH": str(PROJECT / "src"), "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "200"}
+        script = ["sh", "-c", line, "sh", *COMMAND, *arguments]
+        return subprocess.run(script, capture_output=True, text=True, env=os.environ | more, timeout=60, cwd=tmp_path)
 
     return run
 
@@ -83,11 +99,13 @@ def test_the_report_names_stages_shares_and_what_limits_the_run(command: Command
         (["--workers=2"], f"--workers takes STAGE=NUMBER, such as {STAGES[0]}=4, not '2'"),
         ([f"--workers={STAGES[0]}=0"], f"--workers takes STAGE=NUMBER, such as {STAGES[0]}=4, not '{STAGES[0]}=0'"),
         (["-o", "x", "--dead-letters", "x"], "two things cannot be written to one file: "),
+        (["-o", "x", "--dead-letters", "x.part"], "two things cannot be written to one file: "),
         (["-o", "missing/x"], "cannot open "),
         (["-o", "x", "--dead-letters", "missing/x"], "cannot open "),
         (["--report=x.pdf"], "x.pdf"),
         (["--report=missing/x.json"], "missing"),
         (["--trace=missing/x.json"], "missing"),
+        (["--trace=."], ". is a folder"),
         (["missing.jsonl"], "cannot open missing.jsonl: No such file"),
         (["missing*.jsonl"], "no file fits missing*.jsonl"),
         (["."], "cannot open .: Is a directory"),
@@ -202,3 +220,93 @@ def test_a_full_disk_is_one_line(where: str, command: Command, tmp_path: Path) -
     (error,) = errors
     assert error.startswith("error: ")
     assert "No space left on device" in error
+
+
+@posix
+@pytest.mark.parametrize("mode", ["--limit=2000", "--serial"])
+def test_nothing_is_lost_when_nobody_reads_stderr(mode: str, shell: Command, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("oops\n1\n" * 1000)
+    arguments = ["run", mode, "--on-error=skip", "in"]
+    told = shell('{ sleep 0.1; "$@"; echo $? > code; } 2>&1 >out | true', *arguments)
+    assert (told.stdout, told.stderr) == ("", "")
+    assert (tmp_path / "out").read_text() == "1\n" * 1000
+    assert (tmp_path / "code").read_text() == "1\n"
+    shell('{ sleep 0.1; "$@"; echo $? > code; } 2>&1 | true', "run", "-o", "whole", "--limit=0", "in")
+    assert (tmp_path / "code").read_text() == "0\n"
+    assert names(tmp_path) == ["code", "in", "out", "whole"]
+
+
+@posix
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code", "said"),
+    [
+        ("<&-", [], 2, "error: cannot open stdin: it is closed\n"),
+        (">&-", ["in"], 2, "error: cannot open stdout: it is closed\n"),
+        (">&-", ["in", "-o", "out"], 0, ""),
+        ("<&- >&- 2>&-", ["in", "-o", "out"], 0, ""),
+    ],
+)
+def test_a_stream_that_the_shell_closed_is_missed_only_if_it_is_needed(
+    closed: str, arguments: list[str], code: int, said: str, shell: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "in").write_text("1\n")
+    done = shell(f'"$@" {closed}', "run", "-q", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)
+    assert names(tmp_path) == ["in", "out"][: 2 if code == 0 else 1]
+    assert code or (tmp_path / "out").read_text() == "1\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "x.part", "-o", "x"],
+        ["run", "x.part", "--dead-letters=x"],
+        ["run", "x.part", "--dead-letters=x.part"],
+        ["run", "x.json", "--report=x.json"],
+        ["run", "x.json", "--trace=x.json"],
+        ["retry", "x.part", "--dead-letters=x"],
+        ["retry", "x.part", "-o", "x.part"],
+    ],
+)
+def test_what_is_read_is_not_overwritten(arguments: list[str], command: Command, tmp_path: Path) -> None:
+    letter = json.dumps({"stage": STAGES[0], "index": 0, "item": 1, "error": "", "attempts": 1})
+    for name in ("x.part", "x.json"):
+        (tmp_path / name).write_text(letter)
+    done = command(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .+ is read, and would be overwritten: write to another file\n", done.stderr)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"x.part": letter, "x.json": letter}
+
+
+def test_the_output_may_take_the_place_of_the_input(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"1\r\n2")
+    assert command("run", "-q", "x", "-o", "x").returncode == 0
+    assert (tmp_path / "x").read_bytes() == b"1\n2\n"
+
+
+@posix
+def test_a_report_and_a_trace_for_which_there_is_no_room_leave_the_output_whole(shell: Command, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1\n" * 500)
+    done = shell('ulimit -f 4; "$@"', "run", "-q", "in", "-o", "out", "--report=run.json", "--trace=t.json")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: cannot write t.json: File too large"
+    assert "incomplete" not in done.stderr
+    assert (tmp_path / "out").read_text() == "1\n" * 500
+    assert "run.json.part" not in names(tmp_path)
+    (tmp_path / "run.json.part").mkdir()
+    done = shell('"$@"', "run", "-q", "in", "-o", "again", "--report=run.json")
+    assert (done.returncode, done.stderr) == (1, "error: cannot write run.json: Is a directory\n")
+    assert (tmp_path / "again").read_text() == "1\n" * 500
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, which Linux has")
+@pytest.mark.parametrize("arguments", [["graph"], ["run", "--help"]])
+def test_help_and_graph_for_which_there_is_no_room_are_one_line(arguments: list[str], shell: Command) -> None:
+    done = shell('"$@" > /dev/full', *arguments)
+    assert (done.returncode, done.stderr) == (1, "error: cannot write to stdout: No space left on device\n")
+
+
+def test_a_signal_after_the_run_has_its_code_too() -> None:
+    with pytest.raises(SystemExit) as left, one_line_errors():
+        raise KeyboardInterrupt(143)
+    assert left.value.code == 143

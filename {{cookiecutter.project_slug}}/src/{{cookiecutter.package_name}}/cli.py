@@ -51,6 +51,8 @@ from .running import (
     console,
     end_on_signals,
     failures,
+    flush_stdout,
+    hold_standard_streams,
     log_to_console,
     one_line_errors,
     run,
@@ -117,12 +119,16 @@ def run_command(
             check_report_path(report)
         if trace is not None and not trace.absolute().parent.is_dir():
             raise ValueError(f"there is no folder {trace.parent}: make it first, or write the trace elsewhere")
+        if trace is not None and trace.is_dir():
+            raise ValueError(f"{trace} is a folder: name a file in it")
         history = History(pipeline)
         observers: list[AbstractContextManager[object]] = [] if report is None else [history]
 {%- if cookiecutter.metrics != 'none' %}
         observers.append(metrics(pipeline))
 {%- endif %}
         source = Source(inputs or (), form)
+        if form is not Format.files:
+            _spare(source.names, output, dead_letters, report, trace)
         sink, letters = _sinks(output, dead_letters)
     if source.interactive and not quiet:
         say("reading from the keyboard; Ctrl-D ends the input")
@@ -130,6 +136,7 @@ def run_command(
         observers.append(Trace(pipeline, trace))
     if not quiet:
         observers.append(Progress(pipeline, console, partial(_at_most, limit, source.total)))
+    reported = True
     with one_line_errors(sink, letters, debug=debug):
         end_on_signals()
         try:
@@ -139,8 +146,12 @@ def run_command(
                 show_report(pipeline)
             if report is not None:
                 final = pipeline.report
-                write_report(report, final, history, verdict=str(final.verdict))
-    if pipeline.report.failed:
+                try:
+                    write_report(report, final, history, verdict=str(final.verdict))
+                except OSError as error:
+                    reported = False
+                    say(f"error: cannot write {report}: {error.strerror}")
+    if pipeline.report.failed or not reported:
         raise typer.Exit(FAILED)
 
 
@@ -166,6 +177,7 @@ def retry(
     failed = 0
     with _bad_usage(debug=debug):
         _different(output, dead_letters)
+        _spare([str(dead_letters_file)], dead_letters, output)
         groups, lost = read_dead_letters(dead_letters_file, build_pipeline().stage_names)
         tuning = _numbers(workers)
         build_pipeline().tune(workers=tuning)
@@ -229,7 +241,12 @@ def graph() -> None:
 
 
 def main() -> None:
-    app(prog_name="{{ cookiecutter.project_slug }}")
+    hold_standard_streams()
+    with one_line_errors():
+        try:
+            app(prog_name="{{ cookiecutter.project_slug }}")
+        finally:
+            flush_stdout()
 
 
 @contextmanager
@@ -251,9 +268,24 @@ def _bad_usage(*, debug: bool) -> Iterator[None]:
 
 def _different(*paths: Path | None) -> None:
     written = [path.resolve() for path in paths if path is not None and not path.is_char_device()]
-    for path in written:
-        if written.count(path) > 1:
+    places = written + [_part(path) for path in written]
+    for path in places:
+        if places.count(path) > 1:
             raise ValueError(f"two things cannot be written to one file: {path}")
+
+
+def _spare(read: list[str], output: Path | None, *others: Path | None) -> None:
+    """What is read may get a new content when that is complete, if it is the `output`, and is else left as it is."""
+    inputs = {Path(name).resolve() for name in read}
+    for path in (output, *others):
+        if path is not None and not path.is_char_device():
+            for place in [_part(path.resolve())] + [path.resolve()] * (path is not output):
+                if place in inputs:
+                    raise ValueError(f"{place} is read, and would be overwritten: write to another file")
+
+
+def _part(path: Path) -> Path:
+    return path.parent / f"{path.name}.part"
 
 
 def _numbers(workers: list[str] | None) -> dict[str, int]:

@@ -3,8 +3,9 @@
 import logging
 import os
 import signal
+import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from types import FrameType
 from typing import Any, NoReturn
@@ -16,18 +17,36 @@ from .observers.report_table import ReportTable
 from .pipeline_core import PipelineError, PipelineManager
 from .sinks import JsonLinesSink
 
-console = Console(stderr=True)  # stdout carries data only.
+
+class _Console(Console):
+    """What cannot be said, because nobody reads it or its disk is full, is left unsaid: a run loses nothing by that."""
+
+    def _check_buffer(self) -> None:
+        try:
+            super()._check_buffer()
+        except OSError:
+            self.on_broken_pipe()
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        _let_go_of(2)
+
+
+console = _Console(stderr=True)  # stdout carries data only.
 
 OK, FAILED, BAD_USAGE = 0, 1, 2
 SIGNALLED = 128  # And the signal's number.
 
 
 class Failed(Exception):
-    """The command ends here, with one line on stderr (unless it is empty) and an exit code."""
+    """The command ends here, with one line on stderr (unless it is empty) and an exit code.
 
-    def __init__(self, message: str, code: int = FAILED) -> None:
+    `whole` says that the results are complete nevertheless.
+    """
+
+    def __init__(self, message: str, code: int = FAILED, *, whole: bool = False) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.whole = code, whole
 
 
 def run(
@@ -42,7 +61,8 @@ def run(
     """Run, and write each result as it comes. Raises Failed for whatever ended the run before its end."""
     core = f"{__package__}.pipeline_core"
     logging.getLogger(f"{core}.pipeline_manager").disabled = True  # Its errors are said here.
-    with failures(debug=debug), ExitStack() as watching:
+    whole = False
+    with failures(debug=debug), _observed(lambda: whole), ExitStack() as watching:
         for observer in observers:
             try:
                 watching.enter_context(observer)
@@ -55,6 +75,18 @@ def run(
             except (TypeError, ValueError) as error:
                 advice = "let the last stage return JSON"
                 raise Failed(f"result {number} is not for JSON Lines: {error}; {advice}") from error
+        whole = True
+
+
+@contextmanager
+def _observed(whole: Callable[[], bool]) -> Iterator[None]:
+    """What an observer cannot write at the end is no error of the results."""
+    try:
+        yield
+    except OSError as error:
+        if not whole():
+            raise
+        raise Failed(f"cannot write {error.filename}: {error.strerror}", whole=True) from error
 
 
 @contextmanager
@@ -67,7 +99,7 @@ def failures(*, debug: bool) -> Iterator[None]:
             traceback.print_exception(error)
         raise Failed(str(error)) from None
     except KeyboardInterrupt as interrupt:
-        raise Failed("", *interrupt.args or (SIGNALLED + signal.SIGINT,)) from None
+        raise Failed("", _code(interrupt)) from None
 
 
 def show_report(pipeline: PipelineManager) -> None:
@@ -86,16 +118,23 @@ def one_line_errors(*sinks: JsonLinesSink | None, debug: bool = False) -> Iterat
             for sink in sinks:
                 if sink is not None:
                     written.enter_context(sink)
-            yield
+            try:
+                yield
+            except Failed as failed:
+                if not failed.whole:
+                    raise
+                code, message = failed.code, str(failed)
     except Failed as failed:
         code, message = failed.code, str(failed)
+    except KeyboardInterrupt as interrupt:  # After the run, while its report is written.
+        code = _code(interrupt)
     except BrokenPipeError:
-        _let_go_of_stdout()
+        _let_go_of(1)
         code = FAILED
     except OSError as error:
         if debug:
             traceback.print_exception(error)
-        _let_go_of_stdout()
+        _let_go_of(1)
         code, message = FAILED, f"cannot write {error.filename or _written(sinks)}: {error.strerror}"
     if message:
         say(f"error: {message}")
@@ -110,11 +149,27 @@ def end_on_signals() -> None:
     """Ctrl-C and SIGTERM end the run in order, with 130 and 143; a second one ends the process at once."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        signal.signal(number, lambda *_: os._exit(SIGNALLED + number))
+        for other in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(other, lambda number, _: os._exit(SIGNALLED + number))
         raise KeyboardInterrupt(SIGNALLED + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+
+
+def hold_standard_streams() -> None:
+    """A standard stream that a shell has closed (`2>&-`) is held, or the next file opened would be taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # Gets the lowest number that is free.
+
+
+def flush_stdout() -> None:
+    """What stdout cannot take is an error now, and not one of Python's at the exit."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def log_to_console(*, as_json: bool) -> None:
@@ -142,6 +197,10 @@ def _written(sinks: Iterable[JsonLinesSink | None]) -> str:
     return " or ".join(names) or "to stdout"
 
 
-def _let_go_of_stdout() -> None:
-    """What could not be written would be tried again at the exit, and fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+def _code(interrupt: KeyboardInterrupt) -> int:
+    return int(interrupt.args[0]) if interrupt.args else SIGNALLED + signal.SIGINT
+
+
+def _let_go_of(stream: int) -> None:
+    """What could not be written to stdout or stderr would be tried again at the exit, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)

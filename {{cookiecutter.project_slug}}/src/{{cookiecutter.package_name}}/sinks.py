@@ -1,5 +1,6 @@
 """Where results and dead letters go: JSON Lines, one JSON value a line."""
 
+import errno
 import io
 import json
 import sys
@@ -22,6 +23,8 @@ class JsonLinesSink:
         self.path = path and path.resolve()
         self.part: Path | None = None
         if self.path is None:
+            if sys.stdout is None:
+                raise OSError(errno.EBADF, "it is closed", "stdout")
             self._file = sys.stdout
             if isinstance(sys.stdout, io.TextIOWrapper):
                 sys.stdout.reconfigure(encoding="utf-8", newline="\n")

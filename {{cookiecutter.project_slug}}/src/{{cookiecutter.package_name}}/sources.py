@@ -1,5 +1,6 @@
 """Where items come from: lines of JSON or of text, or files by their names."""
 
+import errno
 import glob
 import gzip
 import json
@@ -37,6 +38,8 @@ class Source:
         """Raises OSError for a file that cannot be read, and ValueError for what fits no file."""
         self.form = form
         self.names = [name for given in inputs or [STDIN] for name in _names(given, form)]
+        if STDIN in self.names and form is not Format.files and sys.stdin is None:
+            raise OSError(errno.EBADF, "it is closed", "stdin")
         for path in map(Path, self.names):
             if form is not Format.files and not path.is_fifo() and str(path) != STDIN:
                 path.open("rb").close()

@@ -40,8 +40,12 @@ def write_report(path: Path, report: PipelineReport, history: History | None = N
 
         text = page(report, history.samples if history else [], verdict)
     part = path.with_name(f"{path.name}.part")
-    part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
-    part.replace(path)
+    try:
+        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def as_json(report: PipelineReport, history: History | None = None, *, verdict: str = "") -> dict[str, Any]:

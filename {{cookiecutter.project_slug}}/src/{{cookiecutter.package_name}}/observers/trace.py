@@ -74,7 +74,7 @@ class Trace:
             except OSError as failed:
                 self._error = self._error or failed
         if self._error is not None and error is None:
-            raise self._error
+            raise OSError(self._error.errno, self._error.strerror, str(self._path)) from self._error
 
     def write(self, events: list[Event]) -> None:
         """Any thread may call, also after the end: then it is too late, and nothing is written."""
