@@ -147,10 +147,12 @@ def one_line_errors(*sinks: JsonLinesSink | None, debug: bool = False) -> Iterat
 
 def end_on_signals() -> None:
     """Ctrl-C and SIGTERM end the run in order, with 130 and 143; a second one ends the process at once."""
+    came: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
-        for other in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(other, lambda number, _: os._exit(SIGNALLED + number))
+        if came:
+            os._exit(SIGNALLED + number)
+        came.append(number)
         raise KeyboardInterrupt(SIGNALLED + number)
 
     for number in (signal.SIGINT, signal.SIGTERM):
