@@ -223,11 +223,18 @@ def test_a_report_that_was_there_stays_until_the_new_one_is_complete(
 ) -> None:
     path = tmp_path / "report.json"
     path.write_text("old", encoding="utf-8")
-    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("so far"))
-    with pytest.raises(BaseException, match="so far"):
+    written: list[str] = []
+
+    def replace(part: Path, target: Path) -> None:
+        written.append(part.read_text(encoding="utf-8"))
+        raise OSError("the folder is gone")
+
+    monkeypatch.setattr(Path, "replace", replace)
+    with pytest.raises(OSError, match="the folder is gone"):
         write_report(path, PipelineManager().add_worker(Picky).report)
     assert path.read_text(encoding="utf-8") == "old"
-    assert json.loads((tmp_path / "report.json.part").read_text(encoding="utf-8"))["state"] == "new"
+    assert json.loads(written[0])["state"] == "new"
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
 
 
 def test_matplotlib_is_imported_for_a_page_only(tmp_path: Path) -> None:
