@@ -87,7 +87,7 @@ def test_limit_takes_the_first_items(command: Command) -> None:
 def test_the_report_names_stages_shares_and_what_limits_the_run(command: Command) -> None:
     done = command("run", stdin="".join(f"{number}\n" for number in range(1000)))
     assert done.returncode == 0
-    for part in (*STAGES, "received", "processed", "busy", "waits for", "p99", "completed after"):
+    for part in (*STAGES, "received", "processed", "busy", "waits:", "p99", "completed after"):
         assert part in done.stderr
     assert done.stdout.count("\n") == 1000
 

@@ -48,7 +48,7 @@ class ReportTable:
         waits = ["input", "output"] + ["order"] * any(stage.waiting_for_order >= 0.005 for stage in stages)
         return [
             ("busy", [f"{stage.busy:.0%}" for stage in stages]),
-            *((f"waits for\n{wait}", [f"{getattr(s, f'waiting_for_{wait}'):.0%}" for s in stages]) for wait in waits),
+            *((f"waits:\n{wait}", [f"{getattr(s, f'waiting_for_{wait}'):.0%}" for s in stages]) for wait in waits),
             ("CPU", [f"{stage.busy * stage.computing:.0%}" for stage in stages]),
             *((share, [duration(getattr(stage, share)) for stage in stages]) for share in ("p50", "p95", "p99")),
         ]
