@@ -455,7 +455,7 @@ def test_r6_results_that_are_collected_in_another_thread_hold_nobody_up(gate: th
 def test_r3_accounts_that_do_not_balance_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     class CountsTwice(BaseWorker[int, int]):
         def process_item(self, item: int) -> int:
-            self._stage.ports[0].fates["processed"] += 1
+            self._stage.ports[0].processed += 1
             return item
 
     list(PipelineManager().add_worker(CountsTwice).run([1]))

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from threading import Event, current_thread, get_ident
-from types import GeneratorType, NoneType
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from .channel import Closed
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-
-_SPECIAL = frozenset((NoneType, Failure, Expansion, GeneratorType))  # What is not simply an output.
 
 
 class _WorkerLog(logging.LoggerAdapter[logging.Logger]):
@@ -93,7 +91,7 @@ class BaseWorker(Generic[In, Out]):
 
     def _run_items(self, port: Port) -> None:
         process_item, attempt, outbox = self.process_item, self._stage.policy.attempt, self._stage.outbox
-        give, append, fates = port.give, outbox.items.append, port.fates
+        give, append = port.give, outbox.items.append
         item, outcome = cast(Any, NOTHING), cast(Any, NOTHING)
         try:
             for call, items in port.rounds(process_item):
@@ -103,13 +101,10 @@ class BaseWorker(Generic[In, Out]):
                         raise Closed
                     try:
                         outcome = call(item)
+                        plain = outcome is not None and type(outcome) is not GeneratorType
                     except BaseException as error:
-                        outcome = attempt(process_item, item, port, error=error)
-                    try:
-                        special = type(outcome) in _SPECIAL
-                    except Exception:  # A metaclass of yours, without a hash.
-                        special = False
-                    if special:
+                        outcome, plain = attempt(process_item, item, port, error=error), False
+                    if not plain:
                         if type(outcome) is GeneratorType:
                             outcome = attempt(process_item, item, port, output=outcome)
                         direct = direct and type(outcome) is not Expansion  # Which takes room that others counted on.
@@ -122,13 +117,13 @@ class BaseWorker(Generic[In, Out]):
                         outbox.entered += 1
                         if outbox.reader_waits:
                             outbox.wake_reader()
-                        fates["processed"] += 1
+                        port.processed += 1
                     else:
                         give(outcome)
-                        fates["processed"] += 1
+                        port.processed += 1
                     item = outcome = NOTHING  # While we wait for the next, the last one can go.
         finally:
-            fates["aborted"] += item is not NOTHING
+            port.aborted += item is not NOTHING
 
     def _steps(self, port: Port) -> Generator[None, None, None]:
         """Work through batches, or for the plain loop through items. After each output, control is the caller's."""
@@ -150,7 +145,7 @@ class BaseWorker(Generic[In, Out]):
                         raise Closed
                     port.ticket += 1
             finally:
-                port.fates["aborted"] += len(items)
+                port.aborted += len(items)
 
     def _outputs(self, items: deque[In], port: Port) -> deque[Any]:
         """The outputs of a batch. None at all if it fails: then each item is tried alone."""
@@ -189,7 +184,7 @@ class BaseWorker(Generic[In, Out]):
                 port.give(outcome)
                 fate = "processed"
         finally:
-            port.fates[fate] += 1
+            port.count(fate)
 
     def _emit(self, expansion: Expansion, item: In, port: Port) -> Generator[None, None, Any]:
         """Hand on what a generator gives. Returns the outcome that is left: NOTHING, None if it gave none, or a Failure."""

@@ -82,7 +82,7 @@ class Policy:
                 output, error = NOTHING, None  # It knows this frame: no cycle.
             if self.stop_event.wait(self.delay(attempt)):
                 raise Closed
-            port.fates["retried"] += 1
+            port.retried += 1
             attempt += 1
 
     def judge(self, failure: PipelineError) -> PipelineError | None:

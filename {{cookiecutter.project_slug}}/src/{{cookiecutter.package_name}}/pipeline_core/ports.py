@@ -120,14 +120,14 @@ class Port:
 
     `take` brings the next item in hand. `give` hands its only output on; or `emit` does each of several, and `finish`
     says that it is over. All raise Closed: when the stream has ended, or nobody wants more. One thread writes the
-    counts, any may read them.
+    counts of items that had each fate, any may read them.
     """
 
+    processed = filtered = failed = aborted = retried = 0  # Attributes: counting in a dict takes 30 ns more.
     ticket = -1  # Which of the stage's items is in hand, in the order of the input, from 0.
     _releases = False  # Whether it is this thread that lets outputs go out.
 
     def __init__(self, inbox: Channel[Any], intake: Intake, outlet: Outlet) -> None:
-        self.fates = dict.fromkeys(FATES, 0)  # How many items had which.
         self.waits = Waits()  # For its turn to take.
         self.times = ServiceTimes()
         self.thread = get_ident()  # 0 once it has left.
@@ -137,6 +137,14 @@ class Port:
         """What to call, and for which items, in turns without end. Called with `function` itself, its outputs find room."""
         while True:
             yield partial(self.times.call, function), starmap(self.take, repeat(()))
+
+    def count(self, fate: str) -> None:
+        setattr(self, fate, getattr(self, fate) + 1)
+
+    @property
+    def over(self) -> int:
+        """How many of its items had their fate."""
+        return self.processed + self.filtered + self.failed + self.aborted
 
     def take(self) -> Any:
         self.release()
@@ -158,7 +166,7 @@ class Port:
                     items.append(self._inbox.get(None if deadline is None else deadline - perf_counter()))
             self._intake.tickets += len(items)
             if self._inbox.cancelled:
-                self.fates["aborted"] += len(items)
+                self.aborted += len(items)
                 raise Closed
         return items
 
@@ -209,4 +217,4 @@ class LonePort(Port):
 
     @property
     def ticket(self) -> int:  # type: ignore[override]
-        return sum(self.fates.values()) - self.fates["retried"]
+        return self.over

@@ -134,16 +134,27 @@ class Source:
             self.outbox.close(self.failure)
 
     def _feed(self, iterator: Iterator[Any]) -> Generator[None, None, None]:
+        put, serial = self.outbox.put, self.outbox.steps is not None
         try:
-            while not (self._drained or self.outbox.closed):
-                item = next(iterator, SENTINEL)
-                if item is SENTINEL:
-                    break
+            if self._drained or self.outbox.closed:
+                return
+            for item in iterator:
                 self._reading = False
-                self._hand_on(item)
+                if type(item) is FailedItem:
+                    self._hand_on(item)
+                else:  # What that does, without the call.
+                    self.read += 1
+                    try:
+                        put(item)
+                    except Closed:
+                        self.aborted += 1
+                        raise
                 item = None  # While the source blocks, the last item can go.
-                yield
+                if serial:
+                    yield
                 self._reading = True
+                if self._drained or self.outbox.closed:
+                    return
         finally:
             self._reading = False
             if isinstance(iterator, Generator):

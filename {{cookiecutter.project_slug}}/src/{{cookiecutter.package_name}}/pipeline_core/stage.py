@@ -97,15 +97,15 @@ class Stage:
     def settle(self) -> None:
         """After the last thread has left: count what nobody took, and what never went out."""
         self.on_port = None  # Nobody watches the port of no thread.
-        fates = (self.ports[0] if self.ports else self.new_port()).fates
+        port = self.ports[0] if self.ports else self.new_port()
         left, dropped = self.inbox.clear(), self._outlet.dropped()
-        fates["aborted"] += left + dropped
-        fates["processed"] -= dropped
+        port.aborted += left + dropped
+        port.processed -= dropped
 
     def close_accounts(self, given: int) -> int:
         """After Ctrl-C in the plain loop, which may strike between any two counts: what is nowhere was aborted."""
-        fates, self.inbox.entered = self.ports[0].fates, given
-        fates["aborted"] += given + fates["retried"] - sum(fates.values())
+        port, self.inbox.entered = self.ports[0], given
+        port.aborted += given - port.over
         return self.outbox.entered
 
     def report(self) -> StageReport:
@@ -130,7 +130,7 @@ class Stage:
             len(self.pool_times) or self.size,
             self.inbox.taken,
             self.outbox.entered,
-            **{fate: sum(port.fates[fate] for port in ports) for fate in FATES},
+            **{fate: sum(getattr(port, fate) for port in ports) for fate in FATES},
             busy=busy,
             waiting_for_input=to_take,
             waiting_for_output=to_give,
