@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from itertools import repeat, starmap
 from queue import Empty
-from threading import Condition, Lock, get_ident
+from threading import Condition, Lock, RLock, get_ident
 from time import perf_counter
 from typing import Any, Final
 
@@ -38,7 +38,9 @@ class Outlet:
         self._early: defaultdict[int, deque[tuple[int, Any, bool]]] = defaultdict(deque)
         self._held = 0
         self._releasing = self._closed = False
-        self._changed = Condition()  # Guards it all. Reentrant: a garbage collection in here may call `close`.
+        self._lock = RLock()  # Guards it all. Reentrant: a garbage collection in here may call `close`.
+        self._changed = Condition(self._lock)
+        self._waiting = 0  # How many threads wait for a change.
 
     def put(self, ticket: int, output: Any, last: bool) -> bool:
         """Hand on an output of that item, or NOTHING, or None if it was given up, or the Failure that ends the stream there.
@@ -46,12 +48,14 @@ class Outlet:
         Raises Closed when nobody wants more: it is still yours. What is put is the outlet's, even if it never goes out.
         True: what lies at the head goes out when you `release` it.
         """
-        with self._changed:
+        with self._lock:
             place = ticket if self._ordered else self._head
-            if self._must_wait(place):
+            if self._held >= self.window and self._must_wait(place):
                 waits = self.room_waits if self._releasing else self.turn_waits
                 start = waits.begin()
+                self._waiting += 1
                 self._changed.wait_for(lambda: not self._must_wait(place))
+                self._waiting -= 1
                 waits.end(start)
             if self._closed:
                 raise Closed
@@ -64,7 +68,7 @@ class Outlet:
 
     def close(self) -> None:
         """Nothing more goes out; who waits here, or comes later, gets Closed."""
-        with self._changed:
+        with self._lock:
             if not self._closed:  # Also when a signal handler calls this in the middle of itself.
                 self._closed = True
                 self._changed.notify_all()
@@ -94,13 +98,14 @@ class Outlet:
                     self.outbox.put(output)
             except Closed:
                 return self.close()
-            with self._changed:
+            with self._lock:
                 early.popleft()
                 self._held -= 1
                 if last and self._ordered:
                     del self._early[self._head]
                     self._head += 1
-                self._changed.notify_all()
+                if self._waiting:
+                    self._changed.notify_all()
                 early = self._early[self._head]
                 if not early or self._closed:
                     self._releasing = False
@@ -113,6 +118,13 @@ class Intake:
     def __init__(self) -> None:
         self.turn = Lock()  # Whose turn it is to take; guards the rest.
         self.tickets = 0  # How many are given out.
+
+    def wait(self, waits: Waits) -> None:
+        """Have the turn. Whoever calls this releases it."""
+        if not self.turn.acquire(blocking=False):
+            start = waits.begin()
+            self.turn.acquire()
+            waits.end(start)
 
 
 class Port:
@@ -148,16 +160,25 @@ class Port:
 
     def take(self) -> Any:
         self.release()
-        return self.take_batch(1)[0]
+        self._intake.wait(self.waits)
+        try:
+            item = self._inbox.get()
+            self.ticket = self._intake.tickets
+            self._intake.tickets += 1
+        finally:
+            self._intake.turn.release()
+        if self._inbox.cancelled:
+            self.aborted += 1
+            raise Closed
+        return item
 
     def take_batch(self, size: int, timeout: float | None = None) -> list[Any]:
         """The next items, at least one and at most `size`, waiting at most `timeout` seconds after the first.
 
         Their tickets are consecutive, and the first one's is `ticket`.
         """
-        start = self.waits.begin()
-        with self._intake.turn:
-            self.waits.end(start)
+        self._intake.wait(self.waits)
+        try:
             items = [self._inbox.get()]
             self.ticket = self._intake.tickets
             deadline = None if timeout is None else perf_counter() + timeout
@@ -165,9 +186,11 @@ class Port:
                 while len(items) < size:
                     items.append(self._inbox.get(None if deadline is None else deadline - perf_counter()))
             self._intake.tickets += len(items)
-            if self._inbox.cancelled:
-                self.aborted += len(items)
-                raise Closed
+        finally:
+            self._intake.turn.release()
+        if self._inbox.cancelled:
+            self.aborted += len(items)
+            raise Closed
         return items
 
     def give(self, output: Any) -> None:
