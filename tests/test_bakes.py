@@ -138,6 +138,7 @@ def test_t6_its_own_tests_pass(name: str, bake: Baker) -> None:
     bake(**BAKES[name]).python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *known)
 
 
+@pytest.mark.slow  # It runs mypy.
 def test_t6_its_own_pre_commit_agrees(project: Bake, tmp_path: Path) -> None:
     copy = project.copy(tmp_path)
     for command in ("git init -q", "git add -A", "pre-commit run --all-files"):

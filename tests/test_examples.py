@@ -14,7 +14,9 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> baking.Bake:
     return baking.Bake(bake_digits(tmp_path_factory.mktemp("digits")), "my_pipeline")
 
 
-@pytest.mark.parametrize("tool", ["ruff check", "ruff format --check", "mypy src"])
+@pytest.mark.parametrize(
+    "tool", ["ruff check", "ruff format --check", pytest.param("mypy src", marks=pytest.mark.slow)]
+)
 def test_t6_the_digits_are_clean(tool: str, digits: baking.Bake) -> None:
     digits.run(*tool.split())
 
