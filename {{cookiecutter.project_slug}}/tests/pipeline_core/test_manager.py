@@ -68,6 +68,7 @@ def test_r12_a_manager_refuses_a_bad_argument_by_name(argument: str, value: Any)
         ("workers", 0),
         ("workers", "2"),
         ("workers", True),
+        ("workers", 999_999_999),
         ("queue_size", 0),
         ("on_error", "ignore"),
         ("retries", -1),
@@ -88,6 +89,14 @@ def test_r12_add_worker_refuses_a_bad_argument_by_name(argument: str, value: Any
         worker_class = Pass
     with pytest.raises((TypeError, ValueError), match=argument):
         manager.add_worker(worker_class, **arguments)
+
+
+def test_r12_tune_changes_all_or_nothing() -> None:
+    manager = PipelineManager().add_worker(Pass, name="first").add_worker(Pass, name="second")
+    for bad, problem in ({"second": 0}, "workers of second"), ({"third": 2}, "there is no stage 'third'"):
+        with pytest.raises(ValueError, match=problem):
+            manager.tune(workers={"first": 3} | bad)
+    assert [stage.workers for stage in manager.report.stages] == [1, 1]
 
 
 @pytest.mark.parametrize("worker_class", [Pass(), int, "Pass", BaseWorker])

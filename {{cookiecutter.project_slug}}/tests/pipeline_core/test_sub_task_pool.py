@@ -374,7 +374,8 @@ def test_r11_two_results_need_a_merge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "value"), [("executor", "fork"), ("sub_workers", 0), ("sub_workers", "3"), ("window", 0)]
+    ("argument", "value"),
+    [("executor", "fork"), ("sub_workers", 0), ("sub_workers", "3"), ("sub_workers", 10**9), ("window", 0)],
 )
 def test_r11_bad_arguments_are_refused_by_name(argument: str, value: Any) -> None:
     with pytest.raises(ValueError, match=argument):
@@ -401,6 +402,27 @@ def test_r11_a_child_that_cannot_read_the_answer_says_so(child_processes: None) 
     manager = PipelineManager().add_worker(AnswersStrangely, worker_args={"executor": "process", "sub_workers": 1})
     with pytest.raises(PipelineError, match="does not unpickle here"):
         list(manager.run([1]))
+
+
+class DoesNotPickle:
+    def __reduce__(self) -> str:
+        raise OSError("the file is gone")
+
+
+def test_r4_a_sub_task_that_cannot_be_sent_says_why_and_harms_no_child(child_processes: None) -> None:
+    manager = PipelineManager(on_error="skip").add_worker(
+        AnswersWithItsProcess, worker_args={"executor": "process", "sub_workers": 1}
+    )
+    before, after = manager.run([1, DoesNotPickle(), 2])
+    assert before == after
+    (letter,) = manager.report.dead_letters
+    assert repr(letter.error) == "OSError('the file is gone')"
+
+
+@importable
+class AnswersWithItsProcess(SubTaskPoolWorker[Any, Any, int, int]):
+    def process_sub_task(self, sub: object) -> int:
+        return os.getpid()
 
 
 @pytest.mark.parametrize("place", ["__init__", "setup"])

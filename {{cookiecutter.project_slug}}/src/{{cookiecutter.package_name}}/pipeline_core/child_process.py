@@ -5,6 +5,7 @@ import pickle
 import signal
 import traceback
 from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
 from threading import Event, Lock
 from time import process_time, thread_time
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class ChildProcess:
     def call(self, sub: Any) -> Any:
         """Do a sub-task in the child. Raises what it raised there, and RuntimeError if the child died."""
         self.start()
-        answer = self._answer(sub)
+        answer = self._answer(ForkingPickler.dumps(sub))
         try:
             done, result, cpu_seconds = pickle.loads(answer)
         except BaseException as error:
@@ -59,10 +60,10 @@ class ChildProcess:
                 self._process.join()
             self._process = None
 
-    def _answer(self, *subs: Any) -> bytes:
+    def _answer(self, *messages: Any) -> bytes:
         try:
-            for sub in subs:
-                self._connection.send(sub)
+            for message in messages:
+                self._connection.send_bytes(message)
             return self._connection.recv_bytes()  # type: ignore[no-any-return]
         except (EOFError, OSError) as error:
             self.end()

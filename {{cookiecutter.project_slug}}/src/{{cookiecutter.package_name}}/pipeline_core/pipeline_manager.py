@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from .base_worker import BaseWorker
 from .channel import Channel, Closed
-from .checks import check_choice, check_count, check_seconds
+from .checks import MOST_WORKERS, check_choice, check_count, check_seconds
 from .errors import DeadLetter, PipelineError
 from .machine import cores, has_gil
 from .policy import DeadLetters, Policy
@@ -111,7 +111,7 @@ class PipelineManager:
         name = name if name is not None else _stage_name(worker_class)
         if not name or name in ("source", *self.stage_names):
             raise ValueError(f"name must not be empty, 'source' or the name of another stage: {name!r}")
-        check_count("workers", workers)
+        check_count("workers", workers, at_most=MOST_WORKERS)
         check_count("queue_size", queue_size, optional=True)
         check_count("retries", retries, at_least=0)
         check_count("batch_size", batch_size, optional=True)
@@ -134,11 +134,13 @@ class PipelineManager:
         """
         self._check_not_started("tune")
         check_count("queue_size", queue_size, optional=True)
-        for name, number in (workers or {}).items():
-            check_count(f"workers of {name}", number)
-            stage = self._stages[self._position(name)]
+        changes = [(self._stages[self._position(name)], number) for name, number in (workers or {}).items()]
+        for stage, number in changes:
+            check_count(f"workers of {stage.name}", number, at_most=MOST_WORKERS)
             if stage.worker_class._has_window:
                 _check_arguments(stage.worker_class, stage.worker_args | {"sub_workers": number})
+        for stage, number in changes:
+            if stage.worker_class._has_window:
                 stage.worker_args["sub_workers"] = number
             else:
                 stage.size = number
@@ -172,10 +174,10 @@ class PipelineManager:
         self._claim(source, serial=False)
         try:
             self._launch()
+            self._spawn(self._drop_results, "results")
         except BaseException:
             self._finish()
             raise
-        self._spawn(self._drop_results, "results")
 
     def wait_for_completion(self, timeout: float | None = None) -> PipelineReport:
         """Wait until the run is over. Raises the PipelineError that ended it.

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
 from .channel import Closed
-from .checks import check_choice, check_count
+from .checks import MOST_WORKERS, check_choice, check_count
 from .clocks import ServiceTimes
 
 In = TypeVar("In")
@@ -38,7 +38,7 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         window: int | None = None,
     ) -> None:
         check_choice("executor", executor, ("thread", "process"))
-        check_count("sub_workers", sub_workers, optional=True)
+        check_count("sub_workers", sub_workers, at_most=MOST_WORKERS, optional=True)
         check_count("window", window, optional=True)
         self.sub_workers = sub_workers or os.cpu_count() or 1
         self.executor = executor
