@@ -104,7 +104,18 @@ class BaseWorker(Generic[In, Out]):
                         plain = outcome is not None and type(outcome) is not GeneratorType
                     except BaseException as error:
                         outcome, plain = attempt(process_item, item, port, error=error), False
-                    if not plain:
+                    if plain and direct:  # What `give` does, without its call, which takes 0.05 µs.
+                        append(outcome)
+                        outbox.entered += 1
+                        if outbox.reader_waits:
+                            outbox.wake_reader()
+                        port.processed += 1
+                    elif plain:
+                        give(outcome)
+                        port.processed += 1
+                    elif outcome is None and direct:
+                        port.filtered += 1
+                    else:
                         if type(outcome) is GeneratorType:
                             outcome = attempt(process_item, item, port, output=outcome)
                         direct = direct and type(outcome) is not Expansion  # Which takes room that others counted on.
@@ -112,15 +123,6 @@ class BaseWorker(Generic[In, Out]):
                         item = NOTHING  # It is counted there.
                         for _ in handing_on:
                             pass
-                    elif direct:  # What `give` does, without the calls: a tenth of a stage that does nothing.
-                        append(outcome)
-                        outbox.entered += 1
-                        if outbox.reader_waits:
-                            outbox.wake_reader()
-                        port.processed += 1
-                    else:
-                        give(outcome)
-                        port.processed += 1
                     item = outcome = NOTHING  # While we wait for the next, the last one can go.
         finally:
             port.aborted += item is not NOTHING
