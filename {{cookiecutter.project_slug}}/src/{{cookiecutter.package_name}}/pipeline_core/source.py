@@ -134,15 +134,16 @@ class Source:
             self.outbox.close(self.failure)
 
     def _feed(self, iterator: Iterator[Any]) -> Generator[None, None, None]:
-        put, serial = self.outbox.put, self.outbox.steps is not None
+        outbox, put, serial = self.outbox, self.outbox.put, self.outbox.steps is not None
         try:
-            if self._drained or self.outbox.closed:
-                return
-            for item in iterator:
+            while not (self._drained or outbox.closed):
+                item = next(iterator, SENTINEL)
+                if item is SENTINEL:
+                    break
                 self._reading = False
                 if type(item) is FailedItem:
                     self._hand_on(item)
-                else:  # What that does, without the call.
+                else:  # What that does, without its call.
                     self.read += 1
                     try:
                         put(item)
@@ -153,8 +154,6 @@ class Source:
                 if serial:
                     yield
                 self._reading = True
-                if self._drained or self.outbox.closed:
-                    return
         finally:
             self._reading = False
             if isinstance(iterator, Generator):
