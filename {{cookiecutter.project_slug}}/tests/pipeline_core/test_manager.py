@@ -129,11 +129,20 @@ def test_r12_a_manager_runs_once(again: Callable[[PipelineManager], object]) -> 
         again(manager)
 
 
-def test_r12_adding_a_stage_after_the_start_is_refused() -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manager: manager.add_worker(Pass, name="late"),
+        lambda manager: manager.tune(queue_size=1),
+        lambda manager: manager.keep("pass"),
+    ],
+    ids=["add_worker", "tune", "keep"],
+)
+def test_r12_changing_a_pipeline_after_the_start_is_refused(change: Callable[[PipelineManager], object]) -> None:
     manager = PipelineManager().add_worker(Pass)
     list(manager.run([1]))
     with pytest.raises(RuntimeError, match="after the start"):
-        manager.add_worker(Pass, name="late")
+        change(manager)
 
 
 def test_r12_a_pipeline_without_stages_is_refused() -> None:

@@ -92,5 +92,31 @@ def test_after_the_sentinel_nobody_waits_for_the_source_function(gate: threading
     assert not gate.is_set()
 
 
+class ThreeByHand:
+    """Its iterator has no `__iter__`, which a for loop does not ask for."""
+
+    def __init__(self) -> None:
+        self.given = 0
+
+    def __iter__(self) -> Any:
+        return type("Bare", (), {"__next__": lambda bare: self.next()})()
+
+    def next(self) -> int:
+        self.given += 1
+        if self.given > 3:
+            raise StopIteration
+        return self.given
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_r1_whatever_a_for_loop_reads_is_a_source(serial: bool) -> None:
+    assert list(PipelineManager().add_worker(Pass).run(ThreeByHand(), serial=serial)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_an_iterable_may_end_with_the_sentinel_too(serial: bool) -> None:
+    assert list(PipelineManager().add_worker(Pass).run([1, SENTINEL, 2], serial=serial)) == [1]
+
+
 def test_the_sentinel_has_a_name() -> None:
     assert repr(SENTINEL) == "SENTINEL"
