@@ -165,12 +165,12 @@ class Port:
             item = self._inbox.get()
             self.ticket = self._intake.tickets
             self._intake.tickets += 1
+            if self._inbox.cancelled:  # Looked at while it is our turn: who comes next may find the end, leave, and cancel.
+                self.aborted += 1
+                raise Closed
+            return item
         finally:
             self._intake.turn.release()
-        if self._inbox.cancelled:
-            self.aborted += 1
-            raise Closed
-        return item
 
     def take_batch(self, size: int, timeout: float | None = None) -> list[Any]:
         """The next items, at least one and at most `size`, waiting at most `timeout` seconds after the first.
@@ -186,12 +186,12 @@ class Port:
                 while len(items) < size:
                     items.append(self._inbox.get(None if deadline is None else deadline - perf_counter()))
             self._intake.tickets += len(items)
+            if self._inbox.cancelled:
+                self.aborted += len(items)
+                raise Closed
+            return items
         finally:
             self._intake.turn.release()
-        if self._inbox.cancelled:
-            self.aborted += len(items)
-            raise Closed
-        return items
 
     def give(self, output: Any) -> None:
         self._releases = self._outlet.put(self.ticket, output, last=True)
