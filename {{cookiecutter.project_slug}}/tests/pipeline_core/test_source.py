@@ -1,6 +1,7 @@
 """The source at its edges: what it has in hand at a drain or a failure, and how a source function is told."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,9 @@ Until = Callable[[Callable[[], object]], None]
 class Pass(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> Any:
         return item
+
+    def process_batch(self, items: list[Any]) -> list[Any]:
+        return items
 
 
 def test_r7_a_drain_lets_in_what_the_source_has_in_hand(
@@ -90,6 +94,28 @@ def test_after_the_sentinel_nobody_waits_for_the_source_function(gate: threading
 
     assert list(PipelineManager().add_worker(Pass).run(source)) == [1]
     assert not gate.is_set()
+
+
+class LateTurn:
+    """A lock whose first holder is slow to go on after it has released it."""
+
+    def __init__(self) -> None:
+        self._lock, self._pauses = threading.Lock(), [0.1]
+
+    def acquire(self, blocking: bool = True) -> bool:
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        pause = self._pauses.pop() if self._pauses else 0
+        self._lock.release()
+        time.sleep(pause)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1])
+def test_r1_who_finds_the_end_takes_the_last_item_from_nobody(batch_size: int | None) -> None:
+    manager = PipelineManager().add_worker(Pass, workers=2, batch_size=batch_size)
+    manager._stages[0]._intake.turn = LateTurn()  # type: ignore[assignment]
+    assert list(manager.run([1])) == [1]
 
 
 class ThreeByHand:

@@ -165,7 +165,7 @@ class Port:
             item = self._inbox.get()
             self.ticket = self._intake.tickets
             self._intake.tickets += 1
-            if self._inbox.cancelled:  # Looked at while it is our turn: who comes next may find the end, leave, and cancel.
+            if self._inbox.cancelled:  # It is still our turn: who comes next may find the end, leave, and cancel.
                 self.aborted += 1
                 raise Closed
             return item
