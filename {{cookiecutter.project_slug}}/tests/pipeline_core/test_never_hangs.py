@@ -231,6 +231,31 @@ class PassItem(BaseWorker[Item, Item]):
         return item
 
 
+class FailsTogether(BaseWorker[Item, Item]):
+    def process_batch(self, items: list[Item]) -> list[Item]:
+        if len(items) > 1:
+            raise ValueError("only one at a time")
+        return items
+
+
+@pytest.mark.usefixtures("freed_at_once")
+def test_r6_a_batch_that_failed_keeps_nothing_alive() -> None:
+    alive: weakref.WeakSet[Item] = weakref.WeakSet()
+
+    def source() -> Iterator[Item]:
+        for _ in range(20):
+            item = Item()
+            alive.add(item)
+            yield item
+
+    gc.disable()
+    try:
+        assert sum(1 for _ in PipelineManager().add_worker(FailsTogether, batch_size=4).run(source())) == 20
+        assert not alive
+    finally:
+        gc.enable()
+
+
 @pytest.mark.usefixtures("freed_at_once")
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("dropped", [False, True], ids=["run", "start"])

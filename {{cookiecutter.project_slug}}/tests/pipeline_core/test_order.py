@@ -248,3 +248,16 @@ def test_r1_items_may_be_of_any_class(workers: int) -> None:
     items = [Strange() for _ in range(100)]
     results = list(PipelineManager().add_worker(PassStrange, workers=workers).run(items))
     assert list(map(id, results)) == list(map(id, items))
+
+
+class DrawsByLot(BaseWorker[int, float]):
+    def process_item(self, item: int) -> float:
+        return random.random()
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_r1_a_stage_that_seeds_its_random_gets_the_same_numbers(serial: bool) -> None:
+    random.seed(1)
+    expected = [random.random() for _ in range(1000)]
+    random.seed(1)
+    assert list(PipelineManager().add_worker(DrawsByLot).run(range(1000), serial=serial)) == expected

@@ -118,6 +118,37 @@ def test_r1_who_finds_the_end_takes_the_last_item_from_nobody(batch_size: int | 
     assert list(manager.run([1])) == [1]
 
 
+class FailsAtTwo(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        if item == 2:
+            raise ValueError(item)
+        return item
+
+
+def test_r1_who_fails_takes_no_earlier_item_from_anybody() -> None:
+    """Two others go on and fail while the first item's worker has only just let go of its turn; the window is full."""
+    manager = PipelineManager(queue_size=1).add_worker(FailsAtTwo, workers=3)
+    manager._stages[0]._intake.turn = LateTurn()  # type: ignore[assignment]
+    results = manager.run(range(5))
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(PipelineError, match="item 2"):
+        next(results)
+
+
+def test_r2_in_the_plain_loop_a_source_function_runs_ahead_by_a_queue() -> None:
+    def source(queue: Any, stop_event: threading.Event) -> None:
+        while robust_put(queue, 1, stop_event):
+            pass
+
+    manager = PipelineManager(queue_size=4).add_worker(Pass)
+    results = manager.run(source, serial=True)
+    for _ in range(5):
+        next(results)
+        time.sleep(0.01)  # It could read much.
+        assert manager.report.read <= manager.report.delivered + 1 + 4 + 2  # The queue, and one in hand on either side.
+    results.close()
+
+
 class ThreeByHand:
     """Its iterator has no `__iter__`, which a for loop does not ask for."""
 
@@ -140,8 +171,8 @@ def test_r1_whatever_a_for_loop_reads_is_a_source(serial: bool) -> None:
 
 
 @pytest.mark.parametrize("serial", [False, True])
-def test_an_iterable_may_end_with_the_sentinel_too(serial: bool) -> None:
-    assert list(PipelineManager().add_worker(Pass).run([1, SENTINEL, 2], serial=serial)) == [1]
+def test_r1_in_an_iterable_the_sentinel_is_an_item_like_any(serial: bool) -> None:
+    assert list(PipelineManager().add_worker(Pass).run([1, SENTINEL, 2], serial=serial)) == [1, SENTINEL, 2]
 
 
 def test_the_sentinel_has_a_name() -> None:

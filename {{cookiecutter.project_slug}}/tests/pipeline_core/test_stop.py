@@ -35,6 +35,23 @@ class WaitsForTheGate(BaseWorker[int, int]):
         return item
 
 
+def test_r7_a_stop_before_there_are_stages_counts() -> None:
+    manager = PipelineManager()
+    manager.stop()
+    assert list(manager.add_worker(Pass).run(range(10))) == []
+    assert manager.report.state == "stopped"
+
+
+def test_r7_a_drain_before_stages_are_dropped_counts() -> None:
+    def source(queue: Any, stop_event: threading.Event) -> None:
+        while robust_put(queue, 1, stop_event):
+            pass
+
+    manager = PipelineManager().add_worker(Pass).add_worker(Pass, name="last")
+    manager.stop(drain=True)
+    assert list(manager.keep("last").run(source)) == []
+
+
 @pytest.mark.parametrize("workers", [1, 3])
 def test_r7_a_stop_wakes_whoever_waits_for_room(workers: int, until: Until, blocks_in: BlocksIn) -> None:
     manager = PipelineManager(queue_size=1).add_worker(Pass, workers=workers).add_worker(Pass, name="last")

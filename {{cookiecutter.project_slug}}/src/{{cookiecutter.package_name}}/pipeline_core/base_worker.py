@@ -154,8 +154,8 @@ class BaseWorker(Generic[In, Out]):
         try:
             return deque(port.times.call(self._checked_batch, list(items), items=len(items)))
         except BaseException as error:
-            blamed = self._stage.policy.blame(error, "process_batch", list(items), port.ticket)
-            self.logger.debug("%s; each is tried alone", blamed)
+            blame = self._stage.policy.blame  # What it gives gets no name here: it knows this frame, and makes a cycle.
+            self.logger.debug("%s; each is tried alone", blame(error, "process_batch", list(items), port.ticket))
             return deque()
 
     def _checked_batch(self, items: list[In]) -> list[Out | None]:

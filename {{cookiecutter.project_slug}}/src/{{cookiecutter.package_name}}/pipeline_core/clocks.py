@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 from math import ceil, exp, log
-from random import random
+from random import Random
 from time import perf_counter, thread_time
 from types import GeneratorType
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 _STEP = log(1.1)  # From one bucket to the next: a quantile is right within 5%.
 _COST = 3e-4  # seconds of calls that a measurement, which takes 2.5 µs, should come with: it costs about a hundredth
 _MOST = 256  # One of so many calls is measured, at least.
+_random = Random().random  # Not the one that a stage may have seeded: drawing from that would change its results.
 
 
 class Waits:
@@ -79,7 +80,7 @@ class ServiceTimes:
             self._usual += (seconds - self._usual) / 16
             self._one_of = min(1 + int(_COST / self._usual), _MOST)
             if self._one_of > 1:
-                self.passing = int(log(1 - random()) / log(1 - 1 / self._one_of))
+                self.passing = int(log(1 - _random()) / log(1 - 1 / self._one_of))
 
 
 Histogram = tuple[tuple[float, int], ...]  # Seconds that calls took, give or take 5%, ascending; and how many did.

@@ -286,6 +286,8 @@ class PipelineManager:
         except PipelineError as error:
             self._state, self._error = "failed", error
             raise
+        if self._stopping:  # Before there were these stages.
+            self.stop()
 
     def _launch(self) -> None:
         self._started, self._cpu_started = perf_counter(), process_time()

@@ -4,9 +4,9 @@ Threads, batches, sub-task pools and serial mode all share what stands here.
 """
 
 import logging
-import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from random import Random
 from threading import Event, Lock, current_thread, main_thread
 from types import GeneratorType
 from typing import Any
@@ -17,6 +17,8 @@ from .ports import NOTHING, Port
 
 KEPT_DEAD_LETTERS = 1000
 FRACTION_FROM = 100  # Items read before a fraction of failures says anything.
+
+_uniform = Random().uniform  # Not from the `random` that a stage may have seeded.
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,9 @@ class Expansion:
         """Let go of the generator, so that its `finally` runs: after its end, or after a stop."""
         try:
             self.rest.close()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
+                raise
             logger.exception("a generator raised when it was closed")
 
 
@@ -94,7 +98,7 @@ class Policy:
 
         Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
-        return random.uniform(0, min(self.max_backoff, self.backoff * 2 ** min(attempt - 1, 30)))
+        return _uniform(0, min(self.max_backoff, self.backoff * 2 ** min(attempt - 1, 30)))
 
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1

@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from .channel import Channel, Closed
 from .errors import PipelineError
 from .policy import Policy
+from .ports import NOTHING
 
 GRACE = 0.01  # seconds that a stop waits for a source that is in its own `next()`
 
@@ -92,6 +93,8 @@ class Source:
         self._steps = self._read(source)
         if serial and isinstance(source, Iterable):
             self.outbox.steps = self._steps
+        if self._drained:  # Before the start; the outbox may have been another one then.
+            self.drain()
 
     def start(self) -> None:
         if self.outbox.steps is None:
@@ -137,8 +140,8 @@ class Source:
         outbox, put, serial = self.outbox, self.outbox.put, self.outbox.steps is not None
         try:
             while not (self._drained or outbox.closed):
-                item = next(iterator, SENTINEL)
-                if item is SENTINEL:
+                item = next(iterator, NOTHING)
+                if item is NOTHING:
                     break
                 self._reading = False
                 if type(item) is FailedItem:

@@ -49,9 +49,11 @@ class Stage:
 
     def open(self, *, serial: bool) -> None:
         """Make the workers. No thread runs yet, and in the plain loop none will."""
-        if serial:  # What lies in a channel is then no more than one step gives.
-            self.size, self.inbox.capacity, self._serial = 1, sys.maxsize, True
+        if serial:
+            self.size, self._serial = 1, True
             self.outbox.steps = self._steps()
+            if self.inbox.steps is not None:  # Then one step's items lie there, and no source function writes on.
+                self.inbox.capacity = sys.maxsize
         if self.ordered and not self.worker_class._has_window:
             self._outlet.window = self.inbox.capacity
         self.workers = [self._make_worker() for _ in range(self.size)]
