@@ -3,10 +3,12 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
+from threading import Thread
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -151,12 +153,25 @@ def end_on_signals() -> None:
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         if came:
-            os._exit(SIGNALLED + number)
+            _end_at_once(*came, number)
         came.append(number)
         raise KeyboardInterrupt(SIGNALLED + number)
 
+    receiver, sender = socket.socketpair()
+    sender.setblocking(False)
+    signal.set_wakeup_fd(sender.fileno(), warn_on_full_buffer=False)
+    Thread(target=_end_at_the_second, args=(receiver, sender), name="signals", daemon=True).start()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end)
+
+
+def _end_at_the_second(receiver: socket.socket, sender: socket.socket) -> None:
+    """Reads the signals where they come in: the main thread may sleep through one, until a call in flight is over."""
+    _end_at_once(*receiver.recv(1), *receiver.recv(1))
+
+
+def _end_at_once(*signals: int) -> NoReturn:
+    os._exit(SIGNALLED + max(signals))  # SIGTERM's, if it was one of them: of two at a time, either may come in first.
 
 
 def hold_standard_streams() -> None:
