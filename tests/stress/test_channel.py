@@ -1,4 +1,4 @@
-"""The channel alone: against a deque, one operation at a time, and hammered from two threads."""
+"""The channel alone: against a deque, one operation at a time, and hammered from two threads; and an outlet's end."""
 
 import os
 import random
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pipeline_core.channel import Channel, Closed, Signal
 from pipeline_core.errors import PipelineError
+from pipeline_core.ports import Outlet
 
 from stress_jitter import jitter
 
@@ -208,3 +209,27 @@ def test_a_signal_that_comes_first_is_not_lost() -> None:
     assert signal.wait(0)
     assert not signal.wait(0)
     assert not signal.wait(-5)
+
+
+def test_r6_a_stop_that_a_thread_itself_calls_just_before_it_waits_is_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a garbage collection may, which strikes between the look and the wait. The end of the run closes once more."""
+    outlet = Outlet(Channel(10), 1, ordered=True)
+    assert not outlet.put(1, "early", last=True)
+    must_wait, looks = outlet._must_wait, []
+
+    def and_close_behind_the_second_look(place: int) -> bool:
+        looks.append(must_wait(place))
+        if len(looks) == 2:
+            outlet.close()
+        return looks[-1]
+
+    monkeypatch.setattr(outlet, "_must_wait", and_close_behind_the_second_look)
+    waiting = Side(lambda: outlet.put(2, "too much", last=True))
+    waiting.start()
+    while not outlet._changed._waiters:  # type: ignore[attr-defined]
+        time.sleep(0.001)
+    outlet.close()
+    waiting.join(10)
+    assert isinstance(waiting.error, Closed)

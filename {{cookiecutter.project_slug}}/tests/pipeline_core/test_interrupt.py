@@ -68,9 +68,27 @@ class Stuck(Pass):
         until_main_thread_is_in("wait")
         say("ready")
         self.stop_event.wait()
-        until_main_thread_is_in("join")
+        until_main_thread_is_in("_end")
         say("stopping")
         threading.Event().wait()  # A call that never returns.
+
+
+class InFlight(Pass):
+    is_so = threading.Event()
+
+    def process_item(self, item):
+        if item == 1:
+            self.is_so.set()
+            until_main_thread_is_in("_end")
+            say("ready")
+            until_main_thread_is_in("_finish")
+        return item
+
+
+class Fails(Pass):
+    def process_item(self, item):
+        InFlight.is_so.wait()
+        raise ValueError("a failure")
 
 
 def see(manager):
@@ -162,6 +180,25 @@ def test_r8_ctrl_c_stops_the_run_cleans_up_and_is_raised(script: str, child: Cal
     assert sorted(output) == ["source closed", "stopped [] []", "teardown", "teardown"]
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert running.process.returncode == -signal.SIGINT
+
+
+def test_r8_ctrl_c_while_a_failed_run_ends_is_raised_after_that(child: Callable[[str], Child]) -> None:
+    running = child(
+        """
+manager = PipelineManager().add_worker(InFlight).add_worker(Fails)
+try:
+    for item in manager.run(source()):
+        pass
+except KeyboardInterrupt:
+    see(manager)
+    manager.wait_for_completion()
+"""
+    )
+    running.wait_for("ready")
+    running.interrupt()
+    output, errors = running.end()
+    assert output == ["teardown", "failed [] []"]
+    assert "PipelineError: stage 'fails' failed" in errors
 
 
 def test_r8_a_second_ctrl_c_ends_at_once(child: Callable[[str], Child]) -> None:

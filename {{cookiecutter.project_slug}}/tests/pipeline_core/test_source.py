@@ -86,6 +86,23 @@ def test_r3_an_item_that_the_source_cannot_make_has_failed_and_nothing_is_read_b
     assert (report.read, report.source_failed, report.source_aborted) == (2, 1, 0)
 
 
+def test_after_the_end_of_the_run_no_item_fails_any_more(gate: threading.Event, until: Until) -> None:
+    def source() -> Iterator[Any]:
+        yield 1
+        gate.wait()
+        yield FailedItem("x", ValueError("too late"))
+
+    letters: list[object] = []
+    manager = PipelineManager(on_error="skip", on_dead_letter=letters.append).add_worker(Pass)
+    results = manager.run(source())
+    assert next(results) == 1
+    results.close()
+    gate.set()
+    until(lambda: manager.report.source_aborted)
+    assert not letters
+    assert manager.report.imbalances() == []
+
+
 def test_after_the_sentinel_nobody_waits_for_the_source_function(gate: threading.Event) -> None:
     def source(queue: Any, stop_event: threading.Event) -> None:
         robust_put(queue, 1, stop_event)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from threading import TIMEOUT_MAX, Event, Lock, Thread, current_thread
+from threading import TIMEOUT_MAX, Event, Lock, Thread, current_thread, main_thread
 from time import perf_counter, process_time
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ class PipelineManager:
         self._results = Channel[Any](queue_size)
         self._dead_letters = DeadLetters(max_failures, on_dead_letter, lambda: self._source.read)
         self._source = Source(self._results, self._policy("source", on_error), name)
-        self._claiming = Lock()
+        self._once = Lock()  # To claim the run, and to finish it.
         self._state = "new"
         self._stopping = False
         self._delivered = self._undelivered = 0
@@ -176,7 +176,7 @@ class PipelineManager:
             self._launch()
             self._spawn(self._drop_results, "results")
         except BaseException:
-            self._finish()
+            self._end()
             raise
 
     def wait_for_completion(self, timeout: float | None = None) -> PipelineReport:
@@ -274,7 +274,7 @@ class PipelineManager:
         """Take the only run. No thread runs yet."""
         if not self._stages:
             raise RuntimeError("the pipeline has no stage: call add_worker() first")
-        with self._claiming:
+        with self._once:
             if self._state != "new":
                 raise RuntimeError("a PipelineManager runs once: build another for another run")
             self._source.open(source, serial=serial)
@@ -311,7 +311,7 @@ class PipelineManager:
 
     def _run(self) -> Generator[Any, None, None]:
         """The edge: from here results go to the consumer, and the error that ended the run."""
-        completed = interrupted = collected = False
+        exhausted = completed = interrupted = collected = False
         consumer = current_thread()
         try:
             if self._started is None:
@@ -320,7 +320,7 @@ class PipelineManager:
                 yield self._results.get()
                 self._delivered += 1
         except Closed:
-            completed = not self.stop_event.is_set()
+            exhausted, completed = True, not self.stop_event.is_set()
         except GeneratorExit:
             self._delivered += 1
             collected = current_thread() != consumer
@@ -332,7 +332,7 @@ class PipelineManager:
             if collected:  # Garbage collection may strike in a thread, or under a lock, that we would wait for.
                 self._spawn(self._finish, "finish")
             else:
-                self._finish(completed, interrupted)
+                self._end(completed, interrupted, patient=exhausted)
         if self._error is not None:
             raise self._error
 
@@ -340,8 +340,37 @@ class PipelineManager:
         with suppress(PipelineError):  # `wait_for_completion` raises it.
             deque(self._run(), maxlen=0)
 
+    def _end(self, completed: bool = False, interrupted: bool = False, *, patient: bool = False) -> None:
+        """Finish, and wait for that. Ctrl-C meanwhile is raised at once; if we are `patient`, the first one after it.
+
+        The finishing goes on even so, in a thread of its own: Ctrl-C strikes in the main thread only, and a wait for
+        another thread is not one to be broken off and taken up again (Thread.join, before Python 3.12).
+        """
+        try:
+            if self._results.steps is None and current_thread() is main_thread():
+                try:
+                    self._spawn(partial(self._finish, completed, interrupted), "finish")
+                except RuntimeError:  # There is no thread to be had.
+                    self._finish(completed, interrupted)
+                self._finished.wait()
+            else:
+                self._finish(completed, interrupted)
+        except BaseException:
+            if patient:
+                self._finish(completed, interrupted=True)
+                self._join()
+            raise
+        self._join()
+
     def _finish(self, completed: bool = False, interrupted: bool = False) -> None:
-        """Wait for every thread, close the accounts, and know what failed."""
+        """Wait for every thread of the stages, close the accounts, and know what failed: once, whoever calls first."""
+        with self._once:
+            if not self._finished.is_set():
+                self._settle(completed, interrupted)
+                self._finished.set()
+                self._log_the_end()
+
+    def _settle(self, completed: bool, interrupted: bool) -> None:
         self.stop()
         for stage in reversed(self._stages):
             stage.join()
@@ -365,11 +394,11 @@ class PipelineManager:
         self._error = failure
         self._state = "failed" if failure is not None else "completed" if completed else "stopped"
         self._ended, self._cpu_ended = perf_counter(), process_time()
-        self._finished.set()
-        self._join()
+
+    def _log_the_end(self) -> None:
         with suppress(Exception):  # A log handler that raises must not hide the failure.
-            if failure is not None:
-                logger.error("%s: %s", self.name, failure)
+            if self._error is not None:
+                logger.error("%s: %s", self.name, self._error)
             for imbalance in self.report.imbalances():
                 logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
 

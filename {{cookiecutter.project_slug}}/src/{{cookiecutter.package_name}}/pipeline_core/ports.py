@@ -37,7 +37,7 @@ class Outlet:
         self._head = 0  # The ticket whose entries go out now. Without an order, all entries stand under it.
         self._early: defaultdict[int, deque[tuple[int, Any, bool]]] = defaultdict(deque)
         self._held = 0
-        self._releasing = self._closed = False
+        self._releasing = self._closed = self._waking = False
         self._lock = RLock()  # Guards it all. Reentrant: a garbage collection in here may call `close`.
         self._changed = Condition(self._lock)
         self._waiting = 0  # How many threads wait for a change.
@@ -69,9 +69,8 @@ class Outlet:
     def close(self) -> None:
         """Nothing more goes out; who waits here, or comes later, gets Closed."""
         with self._lock:
-            if not self._closed:  # Also when a signal handler calls this in the middle of itself.
-                self._closed = True
-                self._changed.notify_all()
+            self._closed = True
+            self._wake()
 
     def dropped(self) -> int:
         """After the last thread has left: how many items, of those processed, have outputs here that never went out."""
@@ -80,6 +79,14 @@ class Outlet:
         outputs = {ticket for ticket, output, _ in entries if output is not NOTHING}
         processed = (entry for entry in entries if entry[1] is not None and type(entry[1]) is not Failure)
         return sum(last and ticket in outputs for ticket, _, last in processed)
+
+    def _wake(self) -> None:
+        if not self._waking:  # A signal handler, or a garbage collection, may call `close` in the middle of this.
+            self._waking = True
+            try:
+                self._changed.notify_all()
+            finally:
+                self._waking = False
 
     def _must_wait(self, place: int) -> bool:
         at_head = place == self._head and not self._releasing
@@ -105,7 +112,7 @@ class Outlet:
                     del self._early[self._head]
                     self._head += 1
                 if self._waiting:
-                    self._changed.notify_all()
+                    self._wake()
                 early = self._early[self._head]
                 if not early or self._closed:
                     self._releasing = False

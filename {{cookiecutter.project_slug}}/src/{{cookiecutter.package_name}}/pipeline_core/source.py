@@ -164,7 +164,7 @@ class Source:
 
     def _hand_on(self, item: Any) -> None:
         self.read += 1
-        if type(item) is FailedItem:
+        if type(item) is FailedItem and not self.outbox.closed:
             self.failed += 1
             self.failure = self._policy.judge(self._policy.blame(item.error, "read", item.item, self.read - 1))
             if self.failure is None:
