@@ -39,7 +39,8 @@ class ChildProcess:
     def call(self, sub: Any) -> Any:
         """Do a sub-task in the child. Raises what it raised there, and RuntimeError if the child died."""
         self.start()
-        answer = self._answer(ForkingPickler.dumps(sub))
+        with ForkingPickler.dumps(sub) as message:  # A view, which an error's traceback would keep.
+            answer = self._answer(message)
         try:
             done, result, cpu_seconds = pickle.loads(answer)
         except BaseException as error:
