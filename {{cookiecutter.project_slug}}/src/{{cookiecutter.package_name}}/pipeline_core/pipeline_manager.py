@@ -71,7 +71,7 @@ class PipelineManager:
         self._results = Channel[Any](queue_size)
         self._dead_letters = DeadLetters(max_failures, on_dead_letter, lambda: self._source.read)
         self._source = Source(self._results, self._policy("source", on_error), name)
-        self._once = Lock()  # To claim the run, and to finish it.
+        self._claiming, self._finishing = Lock(), Lock()
         self._state = "new"
         self._stopping = False
         self._delivered = self._undelivered = 0
@@ -274,7 +274,7 @@ class PipelineManager:
         """Take the only run. No thread runs yet."""
         if not self._stages:
             raise RuntimeError("the pipeline has no stage: call add_worker() first")
-        with self._once:
+        with self._claiming:
             if self._state != "new":
                 raise RuntimeError("a PipelineManager runs once: build another for another run")
             self._source.open(source, serial=serial)
@@ -364,11 +364,12 @@ class PipelineManager:
 
     def _finish(self, completed: bool = False, interrupted: bool = False) -> None:
         """Wait for every thread of the stages, close the accounts, and know what failed: once, whoever calls first."""
-        with self._once:
-            if not self._finished.is_set():
-                self._settle(completed, interrupted)
-                self._finished.set()
-                self._log_the_end()
+        with self._finishing:
+            if self._finished.is_set():
+                return
+            self._settle(completed, interrupted)
+            self._finished.set()
+        self._log_the_end()
 
     def _settle(self, completed: bool, interrupted: bool) -> None:
         self.stop()
