@@ -43,7 +43,7 @@ class Stage:
         self.failure: PipelineError | None = None  # What failed here first.
         self._late_failure: PipelineError | None = None
         self._outlet = Outlet(self.outbox, 0, ordered=self.ordered)
-        self._intake, self._leaving = Intake(), Lock()
+        self._intake, self._counting = Intake(), Lock()
         self._ended = self._setup_cpu_seconds = 0.0
         self._serial = False
 
@@ -178,14 +178,15 @@ class Stage:
                 self.fail(self.policy.blame(error, "setup"))
                 raise Closed from None
             finally:
-                self._setup_cpu_seconds += thread_time() - cpu
+                with self._counting:
+                    self._setup_cpu_seconds += thread_time() - cpu
             yield
         finally:
             try:
                 worker.teardown()
             except BaseException as error:
                 self._late_failure = self.policy.blame(error, "teardown")
-            with self._leaving:
+            with self._counting:
                 self._present -= 1
                 if not self._present:
                     # What failed here came before what ended the inbox, and teardown after all items.
