@@ -1,5 +1,6 @@
 """What shows only in a corner: a promise that holds in all other tests also without the line that is tested here."""
 
+import itertools
 import logging
 import threading
 import time
@@ -420,6 +421,28 @@ def test_r7_a_stop_in_the_middle_of_a_stop() -> None:
     manager.stop_event.set = stop_again  # type: ignore[method-assign]
     list(manager.run([1]))
     assert calls == [1]
+
+
+def test_r3_of_two_stops_at_once_neither_takes_the_run_for_completed(gate: threading.Event, until: Until) -> None:
+    manager = PipelineManager().add_worker(Pass)
+    stopped = manager.stop_event.set
+
+    def late() -> None:
+        gate.wait()
+        stopped()
+
+    manager.stop_event.set = late  # type: ignore[method-assign]
+    results = manager.run(itertools.count())
+    next(results)
+    first = threading.Thread(target=manager.stop)
+    first.start()
+    until(lambda: manager._stopping)
+    manager.stop()
+    for _ in results:
+        pass
+    assert manager.report.state == "stopped"
+    gate.set()
+    first.join()
 
 
 def test_r6_leaving_a_run_that_has_failed_raises_nothing(until: Until) -> None:

@@ -1,4 +1,7 @@
-"""R8: Ctrl-C in the main thread stops the run, cleans up and is raised; a second one ends at once."""
+"""R8: Ctrl-C in the main thread stops the run, cleans up and is raised; a second one ends at once.
+
+And a program ends that still holds its results.
+"""
 
 import os
 import signal
@@ -14,7 +17,7 @@ import {{ cookiecutter.package_name }}
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process there cannot send another one a Ctrl-C")
 
 HEAD = """
-import itertools, signal, sys, threading, time, traceback
+import itertools, os, signal, sys, threading, time, traceback
 from {{ cookiecutter.package_name }}.pipeline_core import (
     BaseWorker,
     PipelineManager,
@@ -199,6 +202,100 @@ except KeyboardInterrupt:
     output, errors = running.end()
     assert output == ["teardown", "failed [] []"]
     assert "PipelineError: stage 'fails' failed" in errors
+
+
+def test_r8_ctrl_c_while_the_threads_are_started_forgets_none(child: Callable[[str], Child]) -> None:
+    running = child(
+        """
+class SetsUp(Pass):
+    def setup(self):
+        time.sleep(0.3)
+
+
+def start_and_interrupt(thread):
+    really_start(thread)
+    if thread.name.endswith("sets_up-1"):
+        until_main_thread_is_in("wait")
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+really_start, threading.Thread.start = threading.Thread.start, start_and_interrupt
+manager = PipelineManager().add_worker(SetsUp, workers=3)
+try:
+    list(manager.run(range(10)))
+except KeyboardInterrupt:
+    see(manager)
+"""
+    )
+    assert running.end() == (["teardown", "teardown", "teardown", "stopped [] []"], "")
+
+
+def test_r8_ctrl_c_in_a_teardown_of_the_plain_loop_ends_the_run_nevertheless(child: Callable[[str], Child]) -> None:
+    running = child(
+        """
+class Interrupted(Pass):
+    def teardown(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+manager = PipelineManager().add_worker(Pass).add_worker(Interrupted)
+results = manager.run(source(), serial=True)
+next(results)
+try:
+    results.close()
+except KeyboardInterrupt:
+    see(manager)
+manager.wait_for_completion()
+"""
+    )
+    output, errors = running.end()
+    assert (sorted(output), errors) == (["source closed", "stopped [] []", "teardown"], "")
+
+
+def test_r8_whatever_a_signal_handler_raises_ends_the_run_as_ctrl_c_does(child: Callable[[str], Child]) -> None:
+    running = child(
+        """
+signal.signal(signal.SIGINT, lambda *_: sys.exit(3))
+manager = PipelineManager().add_worker(Pass).add_worker(Waits)
+manager.start(source())
+try:
+    manager.wait_for_completion()
+finally:
+    see(manager)
+"""
+    )
+    running.wait_for("ready")
+    running.interrupt()
+    output, _ = running.end()
+    assert sorted(output) == ["source closed", "stopped [] []", "teardown", "teardown"]
+    assert running.process.returncode == 3
+
+
+LEAVING = {
+    "its own error": ('raise ValueError("its own")', 1),
+    "an error that holds the results": ("raise ValueError(results)", 1),
+    "a ctrl-c in the loop": ("signal.raise_signal(signal.SIGINT)", -signal.SIGINT),
+    "a cycle": ("cycle = [results]; cycle.append(cycle); return", 0),
+    "a global": ("sys.kept = results; return", 0),
+}
+
+
+@pytest.mark.parametrize(("leave", "code"), LEAVING.values(), ids=LEAVING.keys())
+def test_r6_a_program_ends_that_still_holds_its_results(leave: str, code: int, child: Callable[[str], Child]) -> None:
+    running = child(
+        f"""
+def main():
+    results = PipelineManager().add_worker(Pass).run(source())
+    for item in results:
+        {leave}
+
+
+main()
+"""
+    )
+    _, errors = running.end()
+    assert "Exception ignored" not in errors
+    assert running.process.returncode == code
 
 
 def test_r8_a_second_ctrl_c_ends_at_once(child: Callable[[str], Child]) -> None:

@@ -78,6 +78,25 @@ def test_r7_a_source_function_knows_what_came_in_before_a_drain(until: Until) ->
     assert report.source_aborted <= 1
 
 
+def test_r7_a_drain_lets_in_what_a_source_function_just_puts() -> None:
+    manager = PipelineManager().add_worker(Pass)
+    outbox, put = manager._source.outbox, []
+
+    def source(queue: Any, stop_event: threading.Event) -> None:
+        put.append(robust_put(queue, 0, stop_event))
+        put.append(robust_put(queue, 1, stop_event))
+
+    def just_before_it_is_in(item: Any) -> None:
+        if not put:
+            manager.stop(drain=True)
+            assert not outbox.closed, "the first stage would leave before the item is in"
+        really_put(item)
+
+    really_put, outbox.put = outbox.put, just_before_it_is_in  # type: ignore[method-assign]
+    assert list(manager.run(source)) == [0]
+    assert put == [True, False]
+
+
 def test_r3_an_item_that_the_source_cannot_make_has_failed_and_nothing_is_read_behind_it() -> None:
     manager = PipelineManager().add_worker(Pass)
     with pytest.raises(PipelineError, match="no JSON"):

@@ -533,3 +533,17 @@ def test_r12_a_pool_that_chooses_its_own_size_is_not_tuned() -> None:
     with pytest.raises(TypeError, match=r"worker_args do not fit OfTwo.*sub_workers"):
         manager.tune(workers={"of_two": 3})
     assert list(manager.run(range(3))) == [0, 1, 2]
+
+
+def test_r6_a_window_that_cannot_have_its_threads_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def fails_on_the_window(thread: threading.Thread) -> None:
+        if "window-2" in thread.name:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fails_on_the_window)
+    with pytest.raises(PipelineError, match="can't start new thread"):
+        for _ in PipelineManager().add_worker(OfTwo).run(itertools.count()):
+            pass

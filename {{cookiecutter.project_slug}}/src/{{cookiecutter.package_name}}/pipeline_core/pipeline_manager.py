@@ -3,11 +3,12 @@
 import inspect
 import logging
 import re
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from threading import TIMEOUT_MAX, Event, Lock, Thread, current_thread, main_thread
+from threading import TIMEOUT_MAX, Event, Lock, Thread, current_thread
 from time import perf_counter, process_time
 from typing import Any, Literal
 
@@ -44,6 +45,7 @@ class PipelineManager:
     """
 
     on_port: Callable[[str, Port], None] | None = None
+    _exiting = staticmethod(sys.is_finalizing)  # At the interpreter's end no other thread runs, and globals are gone.
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class PipelineManager:
         self._results = Channel[Any](queue_size)
         self._dead_letters = DeadLetters(max_failures, on_dead_letter, lambda: self._source.read)
         self._source = Source(self._results, self._policy("source", on_error), name)
-        self._claiming, self._finishing = Lock(), Lock()
+        self._claiming, self._changing = Lock(), Lock()  # The latter while it is launched, and finished.
         self._state = "new"
         self._stopping = False
         self._delivered = self._undelivered = 0
@@ -173,7 +175,7 @@ class PipelineManager:
         """Run in the background, and drop the results. `wait_for_completion` tells how it went."""
         self._claim(source, serial=False)
         try:
-            self._launch()
+            self._apart(self._launch, "launch")
             self._spawn(self._drop_results, "results")
         except BaseException:
             self._end()
@@ -189,17 +191,17 @@ class PipelineManager:
         if self._started is None:
             raise RuntimeError("nothing runs: call start() first, or iterate over what run() returns")
         try:
-            if not self._finished.wait(None if timeout is None else min(timeout, TIMEOUT_MAX)):
-                busy = stacks(self._stages, only_busy=True)
-                self.stop()
-                raise TimeoutError(f"{self.name} has not finished after {timeout} seconds; stopped. Busy:\n{busy}")
-        except KeyboardInterrupt:
+            over = self._finished.wait(None if timeout is None else min(timeout, TIMEOUT_MAX))
+        except BaseException:  # Ctrl-C, or whatever else a signal handler raises here.
             self.stop()
             self._finished.wait()
+            self._join()
             raise
-        finally:
-            if self._finished.is_set():
-                self._join()
+        if not over:
+            busy = stacks(self._stages, only_busy=True)
+            self.stop()
+            raise TimeoutError(f"{self.name} has not finished after {timeout} seconds; stopped. Busy:\n{busy}")
+        self._join()
         if self._error is not None:
             raise self._error
         return self.report
@@ -290,13 +292,16 @@ class PipelineManager:
             self.stop()
 
     def _launch(self) -> None:
-        self._started, self._cpu_started = perf_counter(), process_time()
-        if self._results.steps is None:
-            for stage in self._stages:
-                stage.start()
-        self._source.start()
-        if self.stall_timeout is not None:
-            self._spawn(partial(self._watch, self.stall_timeout), "watch")
+        with self._changing:
+            if self._finished.is_set():  # Ctrl-C came first.
+                return
+            self._started, self._cpu_started = perf_counter(), process_time()
+            if self._results.steps is None:
+                for stage in self._stages:
+                    stage.start()
+            self._source.start()
+            if self.stall_timeout is not None:
+                self._spawn(partial(self._watch, self.stall_timeout), "watch")
 
     def _spawn(self, run: Callable[[], None], suffix: str) -> None:
         thread = Thread(target=run, name=f"{self.name}-{suffix}", daemon=True)
@@ -315,24 +320,26 @@ class PipelineManager:
         consumer = current_thread()
         try:
             if self._started is None:
-                self._launch()
+                if self._results.steps is None:
+                    self._apart(self._launch, "launch")
+                else:
+                    self._launch()
             while True:
                 yield self._results.get()
                 self._delivered += 1
-        except Closed:
-            exhausted, completed = True, not self.stop_event.is_set()
         except GeneratorExit:
             self._delivered += 1
-            collected = current_thread() != consumer
+            # Garbage collection may strike in a thread, or under a lock, that we would wait for.
+            collected = self._exiting() or current_thread() != consumer
             raise
+        except Closed:
+            exhausted, completed = True, not self._stopping
         except BaseException:  # Ctrl-C, or whatever else a signal handler raises here.
             interrupted = True
             raise
         finally:
-            if collected:  # Garbage collection may strike in a thread, or under a lock, that we would wait for.
-                self._spawn(self._finish, "finish")
-            else:
-                self._end(completed, interrupted, patient=exhausted)
+            if not self._exiting():
+                self._end(completed, interrupted, patient=exhausted, wait=not collected)
         if self._error is not None:
             raise self._error
 
@@ -340,31 +347,51 @@ class PipelineManager:
         with suppress(PipelineError):  # `wait_for_completion` raises it.
             deque(self._run(), maxlen=0)
 
-    def _end(self, completed: bool = False, interrupted: bool = False, *, patient: bool = False) -> None:
-        """Finish, and wait for that. Ctrl-C meanwhile is raised at once; if we are `patient`, the first one after it.
-
-        The finishing goes on even so, in a thread of its own: Ctrl-C strikes in the main thread only, and a wait for
-        another thread is not one to be broken off and taken up again (Thread.join, before Python 3.12).
-        """
+    def _end(
+        self, completed: bool = False, interrupted: bool = False, *, patient: bool = False, wait: bool = True
+    ) -> None:
+        """Finish, and `wait` for that. Ctrl-C meanwhile is raised at once; if we are `patient`, the first one after it."""
+        serial = self._results.steps is not None
+        finish = partial(self._finish, completed, interrupted)
         try:
-            if self._results.steps is None and current_thread() is main_thread():
-                try:
-                    self._spawn(partial(self._finish, completed, interrupted), "finish")
-                except RuntimeError:  # There is no thread to be had.
-                    self._finish(completed, interrupted)
-                self._finished.wait()
+            if serial and wait:
+                finish()
             else:
-                self._finish(completed, interrupted)
+                self._apart(finish, "finish", wait=wait)
         except BaseException:
-            if patient:
+            if patient or serial:  # Where there are no calls in flight to wait for.
                 self._finish(completed, interrupted=True)
                 self._join()
             raise
-        self._join()
+        if wait:
+            self._join()
 
-    def _finish(self, completed: bool = False, interrupted: bool = False) -> None:
+    def _apart(self, work: Callable[[], None], name: str, *, wait: bool = True) -> None:
+        """Do that in a thread of its own, and `wait` for it; then raise what it raised.
+
+        Ctrl-C, which strikes in the main thread only, breaks off the wait, but not the work.
+        """
+        over, errors = Event(), list[BaseException]()
+
+        def do() -> None:
+            try:
+                work()
+            except BaseException as error:
+                errors.append(error)
+            over.set()
+
+        try:
+            self._spawn(do, name)
+        except RuntimeError:  # There is no thread to be had.
+            do()
+        if wait:
+            over.wait()
+            if errors:
+                raise errors.pop()
+
+    def _finish(self, completed: bool, interrupted: bool) -> None:
         """Wait for every thread of the stages, close the accounts, and know what failed: once, whoever calls first."""
-        with self._finishing:
+        with self._changing:
             if self._finished.is_set():
                 return
             self._settle(completed, interrupted)

@@ -73,6 +73,7 @@ class Source:
         self._putting = Lock()
         self.ended: float | None = None  # When it gave its last item.
         self._reading = True  # In code that is not ours, which may block for ever.
+        self._putting_in = False  # The item that a source function puts.
         self._drained = self._ended = False
 
     def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
@@ -84,7 +85,15 @@ class Source:
                 self._ended = True
                 self.outbox.close()
             else:
-                self._hand_on(item)
+                self._putting_in = True  # Before it looks, as a drain does, so that one of the two sees the other.
+                try:
+                    if self._drained:
+                        self.outbox.close()
+                    self._hand_on(item)
+                finally:
+                    self._putting_in = False
+                    if self._drained:
+                        self.outbox.close()
 
     def open(self, source: SourceLike, *, serial: bool) -> None:
         """Know the source. In the plain loop an iterable is read there; a function has its thread all the same."""
@@ -103,7 +112,7 @@ class Source:
     def drain(self) -> None:
         """Read no more. An item that is read but not yet in still goes in."""
         self._drained = True
-        if self._reading:
+        if self._reading and not self._putting_in:
             self.outbox.close()
 
     def join(self) -> None:

@@ -85,6 +85,7 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
                 threads.append(self._stage.spawn(take_and_hand_on, f"window-{number}"))
             take_and_hand_on()
         finally:
+            self._stage.inbox.cancel()  # Also if one of the threads could not start.
             for thread in threads:
                 thread.join()
             pool.close()
