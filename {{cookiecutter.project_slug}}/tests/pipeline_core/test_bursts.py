@@ -106,9 +106,15 @@ class Sometimes(BaseWorker[int, int]):
         return (item for _ in range(5)) if item % 10 == 5 else item
 
 
+class Quick(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        return item
+
+
+@pytest.mark.parametrize("worker", [Quick, Sometimes])
 @pytest.mark.parametrize("queue_size", [1, 2, 9, 50])
-def test_r2_a_generator_in_it_takes_no_room_that_is_not_there(queue_size: int) -> None:
-    manager = PipelineManager(queue_size=queue_size).add_worker(Sometimes)
+def test_r2_it_takes_no_room_that_is_not_there(queue_size: int, worker: type[BaseWorker[int, int]]) -> None:
+    manager = PipelineManager(queue_size=queue_size).add_worker(worker)
     results = manager.run(count())
     for taken, _ in enumerate(results, 1):
         if taken % 40 == 0:

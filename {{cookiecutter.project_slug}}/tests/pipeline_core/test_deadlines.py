@@ -12,6 +12,10 @@ import pytest
 from {{ cookiecutter.package_name }}.pipeline_core import (
     BaseWorker,
     PipelineManager,
+    stacks,
+)
+from {{ cookiecutter.package_name }}.pipeline_core.machine import (
+    has_gil,
 )
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
@@ -57,7 +61,7 @@ def test_r9_past_the_deadline_the_run_is_stopped_and_the_error_names_who_is_busy
     with pytest.raises(TimeoutError, match=r"nightly has not finished after 0\.01 seconds") as caught:
         manager.wait_for_completion(0.01)
     assert "stage 'the slow one'" in str(caught.value)
-    assert "wait_in_vain" in str(caught.value)
+    assert "wait_in_vain" in str(caught.value) or not has_gil()
     assert "stage 'fine'" not in str(caught.value)
     assert manager.stop_event.is_set()
     gate.set()
@@ -113,8 +117,38 @@ def test_r9_a_stalled_run_logs_the_stacks_of_all_workers(
     with caplog.at_level(logging.WARNING):
         until(lambda: caplog.messages)
     assert "nightly: nothing has moved for 0.02 seconds" in caplog.messages[0]
-    assert "stage 'fine'" in caplog.messages[0]
-    assert "wait_in_vain" in caplog.messages[0]
+    assert "stage 'the slow one'" in caplog.messages[0]
+    if has_gil():
+        assert "stage 'fine'" in caplog.messages[0]
+        assert "wait_in_vain" in caplog.messages[0]
+
+
+def test_r13_without_a_gil_those_are_named_who_have_items_in_hand(
+    stuck: tuple[PipelineManager, threading.Event],
+    monkeypatch: pytest.MonkeyPatch,
+    until: Until,
+    blocks_in: Callable[[str, str], bool],
+) -> None:
+    manager, _ = stuck
+    monkeypatch.setattr(stacks, "has_gil", lambda: False)
+    until(lambda: blocks_in("nightly-fine-0", "_wait_for_room"))
+    with pytest.raises(TimeoutError, match=r"Busy:\nstage 'the slow one': items in hand: 1\n$"):
+        manager.wait_for_completion(0.01)
+
+
+def test_r13_without_a_gil_those_are_named_who_are_in_setup(
+    gate: threading.Event, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    class SetsUp(Pass):
+        def setup(self) -> None:
+            gate.wait()
+
+    monkeypatch.setattr(stacks, "has_gil", lambda: False)
+    manager = PipelineManager().add_worker(Pass).add_worker(SetsUp)
+    manager.start([1])
+    until(lambda: manager.report.stages[0].processed)
+    with pytest.raises(TimeoutError, match=r"Busy:\nstage 'sets_up': in setup\n$"):
+        manager.wait_for_completion(0.01)
 
 
 def test_r9_a_run_that_moves_logs_no_stall(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,6 +7,7 @@ import traceback
 from itertools import dropwhile
 from types import FrameType
 
+from .machine import has_gil
 from .policy import Policy
 from .stage import Stage
 
@@ -14,7 +15,13 @@ _CORE = os.path.dirname(__file__)
 
 
 def stacks(stages: list[Stage], *, only_busy: bool) -> str:
-    """The stacks of the stages' threads, innermost call last; `only_busy`: of those inside of your own code."""
+    """The stacks of the stages' threads, innermost call last; `only_busy`: of those inside of your own code.
+
+    Without a GIL a thread's frames must not be read while it runs, or Python may crash ("Python support for free
+    threading", Python's HOWTOs): then this names the stages that have items in hand.
+    """
+    if not has_gil():
+        return _without_stacks(stages)
     found = []
     for stage in stages:
         for thread in list(stage.threads):
@@ -26,6 +33,16 @@ def stacks(stages: list[Stage], *, only_busy: bool) -> str:
             if not only_busy or (yours and not _only_waits(core[-len(yours) - 1][0], yours[0][0])):
                 stack = traceback.StackSummary.extract(iter(yours or core), lookup_lines=True)
                 found.append(f"stage '{stage.name}' ({thread.name}):\n{''.join(stack.format())}")
+    return "".join(found) or "no stage: the source, or the consumer\n"
+
+
+def _without_stacks(stages: list[Stage]) -> str:
+    found = []
+    for stage in stages:
+        if stage.threads and not stage.ports:
+            found.append(f"stage '{stage.name}': in setup\n")
+        elif (number := stage.in_hand()) > 0:
+            found.append(f"stage '{stage.name}': items in hand: {number}\n")
     return "".join(found) or "no stage: the source, or the consumer\n"
 
 

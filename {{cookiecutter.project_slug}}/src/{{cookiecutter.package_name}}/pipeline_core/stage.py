@@ -84,6 +84,11 @@ class Stage:
         self.failure = self.failure or failure
         self.inbox.cancel()
 
+    def in_hand(self) -> int:
+        """How many items its threads work on now; those that wait for their turn to go out, or for room, are not counted."""
+        waiting = self.outbox.writing.now + self._outlet.room_waits.now + self._outlet.turn_waits.now
+        return self.inbox.taken - sum(port.over for port in list(self.ports)) - waiting
+
     def cancel(self) -> None:
         """Let go of everything but the calls in flight."""
         self.inbox.cancel()
