@@ -110,7 +110,7 @@ class Source:
             self.thread.start()
 
     def drain(self) -> None:
-        """Read no more. An item that is read but not yet in still goes in."""
+        """Read no more. An item in hand still goes in; what a `next()` that is under way gives later is aborted."""
         self._drained = True
         if self._reading and not self._putting_in:
             self.outbox.close()
