@@ -112,23 +112,23 @@ def test_a_slow_consumer_gives_its_work_to_a_stage() -> None:
 
 
 def test_in_a_balanced_pipeline_nothing_in_particular_limits_and_all_grow_together() -> None:
-    stages = ("a", 1, 0.01), ("b", 2, 0.02), ("c", 1, 0.01)
+    stages = ("a", 1, 0.03), ("b", 2, 0.06), ("c", 1, 0.03)
     for _ in range(4):  # A machine that is late once tips the balance.
         manager = pipeline(*stages)
-        before = run(manager, range(60))
+        before = run(manager, range(30))
         verdict = manager.report.verdict
         if len(verdict.changes) == 3:
             break
     assert (verdict.part, verdict.reason) == ("", "balanced")
     assert verdict.tuning["workers"] == {"a": 4, "b": 8, "c": 4}
     assert "--workers a=4 --workers b=8 --workers c=4" in verdict.text
-    assert keeps_its_word(verdict, before, lambda: run(pipeline(*stages).tune(**verdict.tuning), range(240)))
+    assert keeps_its_word(verdict, before, lambda: run(pipeline(*stages).tune(**verdict.tuning), range(120)))
 
 
 def test_balanced_with_the_source_no_number_helps() -> None:
     for _ in range(4):
-        manager = pipeline(("a", 1, 0.01))
-        run(manager, slow_source(0.01, items=40))
+        manager = pipeline(("a", 1, 0.03))
+        run(manager, slow_source(0.03, items=20))
         verdict = manager.report.verdict
         if verdict.reason == "balanced":
             break
