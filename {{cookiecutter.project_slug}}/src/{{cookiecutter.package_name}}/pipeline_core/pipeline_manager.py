@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from functools import partial
-from threading import TIMEOUT_MAX, Event, Lock, Thread, current_thread
+from threading import TIMEOUT_MAX, Event, Lock, current_thread
 from time import perf_counter, process_time
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from .channel import Channel, Closed
 from .checks import MOST_WORKERS, check_choice, check_count, check_seconds
 from .errors import DeadLetter, PipelineError
 from .machine import cores, has_gil
+from .own_threads import OwnThreads
 from .policy import DeadLetters, Policy
 from .ports import Port
 from .report import PipelineReport
@@ -69,7 +70,7 @@ class PipelineManager:
         self.on_error: OnError = on_error
         self.stop_event, self._finished = Event(), Event()
         self._stages: list[Stage] = []
-        self._threads: list[Thread] = []
+        self._threads = OwnThreads(name)
         self._results = Channel[Any](queue_size)
         self._dead_letters = DeadLetters(max_failures, on_dead_letter, lambda: self._source.read)
         self._source = Source(self._results, self._policy("source", on_error), name)
@@ -175,8 +176,8 @@ class PipelineManager:
         """Run in the background, and drop the results. `wait_for_completion` tells how it went."""
         self._claim(source, serial=False)
         try:
-            self._apart(self._launch, "launch")
-            self._spawn(self._drop_results, "results")
+            self._threads.apart(self._launch, "launch")
+            self._threads.spawn(self._drop_results, "results")
         except BaseException:
             self._end()
             raise
@@ -195,13 +196,13 @@ class PipelineManager:
         except BaseException:  # Ctrl-C, or whatever else a signal handler raises here.
             self.stop()
             self._finished.wait()
-            self._join()
+            self._threads.join()
             raise
         if not over:
             busy = stacks(self._stages, only_busy=True)
             self.stop()
             raise TimeoutError(f"{self.name} has not finished after {timeout} seconds; stopped. Busy:\n{busy}")
-        self._join()
+        self._threads.join()
         if self._error is not None:
             raise self._error
         return self.report
@@ -301,18 +302,7 @@ class PipelineManager:
                     stage.start()
             self._source.start()
             if self.stall_timeout is not None:
-                self._spawn(partial(self._watch, self.stall_timeout), "watch")
-
-    def _spawn(self, run: Callable[[], None], suffix: str) -> None:
-        thread = Thread(target=run, name=f"{self.name}-{suffix}", daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
-    def _join(self) -> None:
-        """Once it has finished: wait for our own threads, which have nothing more to do."""
-        for thread in self._threads:
-            if thread is not current_thread():
-                thread.join()
+                self._threads.spawn(partial(self._watch, self.stall_timeout), "watch")
 
     def _run(self) -> Generator[Any, None, None]:
         """The edge: from here results go to the consumer, and the error that ended the run."""
@@ -321,7 +311,7 @@ class PipelineManager:
         try:
             if self._started is None:
                 if self._results.steps is None:
-                    self._apart(self._launch, "launch")
+                    self._threads.apart(self._launch, "launch")
                 else:
                     self._launch()
             while True:
@@ -357,37 +347,14 @@ class PipelineManager:
             if serial and wait:
                 finish()
             else:
-                self._apart(finish, "finish", wait=wait)
+                self._threads.apart(finish, "finish", wait=wait)
         except BaseException:
             if patient or serial:  # Where there are no calls in flight to wait for.
                 self._finish(completed, interrupted=True)
-                self._join()
+                self._threads.join()
             raise
         if wait:
-            self._join()
-
-    def _apart(self, work: Callable[[], None], name: str, *, wait: bool = True) -> None:
-        """Do that in a thread of its own, and `wait` for it; then raise what it raised.
-
-        Ctrl-C, which strikes in the main thread only, breaks off the wait, but not the work.
-        """
-        over, errors = Event(), list[BaseException]()
-
-        def do() -> None:
-            try:
-                work()
-            except BaseException as error:
-                errors.append(error)
-            over.set()
-
-        try:
-            self._spawn(do, name)
-        except RuntimeError:  # There is no thread to be had.
-            do()
-        if wait:
-            over.wait()
-            if errors:
-                raise errors.pop()
+            self._threads.join()
 
     def _finish(self, completed: bool, interrupted: bool) -> None:
         """Wait for every thread of the stages, close the accounts, and know what failed: once, whoever calls first."""
