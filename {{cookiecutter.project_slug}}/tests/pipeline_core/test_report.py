@@ -1,7 +1,9 @@
 """What the report says of time: how long the run took, and how each stage spent it."""
 
+import threading
 import time
 from collections.abc import Iterator
+from itertools import count
 
 import pytest
 
@@ -85,6 +87,31 @@ def test_the_time_of_setup_is_nobodys_busy_time() -> None:
     (stage,) = manager.report.stages
     assert stage.busy < 0.5
     assert 0.1 < stage.seconds < manager.report.seconds - 0.19
+
+
+def test_who_comes_after_the_first_item_has_not_waited_for_it() -> None:
+    workers, first_is_there, clock = count(), threading.Event(), time.perf_counter
+
+    class SecondIsLate(BaseWorker[int, int]):
+        def setup(self) -> None:
+            if next(workers):
+                first_is_there.wait()
+
+        def process_item(self, item: int) -> int:
+            if not item:
+                came.append(clock())
+                first_is_there.set()
+            return item
+
+    def source() -> Iterator[int]:
+        time.sleep(0.2)
+        yield from range(20)
+
+    came: list[float] = []
+    manager = PipelineManager().add_worker(SecondIsLate, workers=2)
+    start = clock()
+    list(manager.run(source()))
+    assert 0.02 < manager.report.stages[0].first_wait < (came[0] - start) / 2
 
 
 def test_in_the_plain_loop_each_has_its_share_of_the_time() -> None:

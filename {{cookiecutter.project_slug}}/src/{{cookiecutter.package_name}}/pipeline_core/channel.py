@@ -60,7 +60,7 @@ class Channel(Generic[T]):
         self.steps: Generator[None, None, None] | None = None
         self.entered = 0  # How many items were put.
         self.reading, self.writing = Waits(), Waits()  # For an item; for room.
-        self.first_wait = 0.0  # seconds of `reading` before the first item
+        self.first_at = 0.0  # When a reader that waited had the first item. 0: none has waited for it.
         self.items: deque[T] = deque()
         self._read_from = self.items  # An empty one after `cancel`.
         self._writer_waits = False
@@ -166,7 +166,7 @@ class Channel(Generic[T]):
             self.reader_waits = False
             self.reading.end(start)
             if first:
-                self.first_wait = perf_counter() - start
+                self.first_at = perf_counter()
 
     def _wait_for_room(self) -> None:
         start = self.writing.begin()

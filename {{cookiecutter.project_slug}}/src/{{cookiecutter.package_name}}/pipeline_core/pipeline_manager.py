@@ -246,7 +246,7 @@ class PipelineManager:
             source_busy=self._source_busy(seconds),
             cpu_seconds=(self._cpu_ended or process_time()) - self._cpu_started if seconds else 0.0,
             consumer_busy=_share(self._results.reading.seconds(), seconds),
-            first_wait=self._results.first_wait,
+            first_wait=max(0.0, self._results.first_at - (self._started or 0.0)),
             cores=cores(),
             gil=has_gil(),
             serial=self._results.steps is not None,

@@ -31,7 +31,7 @@ class StageReport:
     `setup_cpu_seconds`
                 CPU time of its workers in their `setup`
     `first_wait`
-                seconds that it waited for its first item
+                seconds that it waited for its first item, on average of its workers
     """
 
     name: str

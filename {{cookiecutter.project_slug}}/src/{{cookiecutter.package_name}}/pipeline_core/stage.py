@@ -150,7 +150,7 @@ class Stage:
             seconds=serving / (len(times) or 1),
             window=len(ports) if self.worker_class._has_window else self._outlet.window,
             setup_cpu_seconds=self._setup_cpu_seconds,
-            first_wait=self.inbox.first_wait,
+            first_wait=sum(max(0.0, self.inbox.first_at - some.since) for some in times) / (len(times) or 1),
         )
 
     def _make_worker(self) -> BaseWorker[Any, Any]:
