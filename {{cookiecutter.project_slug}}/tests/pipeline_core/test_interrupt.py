@@ -56,10 +56,12 @@ def until_main_thread_is_in(function):
 
 
 class Waits(Pass):
+    place = "wait"
+
     def process_item(self, item):
         if item == 5:
             if threading.current_thread() is not threading.main_thread():
-                until_main_thread_is_in("wait")
+                until_main_thread_is_in(self.place)
             say("ready")
             while not self.stop_event.wait(1):
                 pass
@@ -155,6 +157,7 @@ except KeyboardInterrupt:
 """,
     "in wait_for_completion": """
 manager = PipelineManager().add_worker(Pass).add_worker(Waits)
+Waits.place = "wait_for_completion"
 manager.start(source())
 try:
     manager.wait_for_completion()
@@ -257,6 +260,7 @@ def test_r8_whatever_a_signal_handler_raises_ends_the_run_as_ctrl_c_does(child: 
         """
 signal.signal(signal.SIGINT, lambda *_: sys.exit(3))
 manager = PipelineManager().add_worker(Pass).add_worker(Waits)
+Waits.place = "wait_for_completion"
 manager.start(source())
 try:
     manager.wait_for_completion()
