@@ -76,6 +76,7 @@ def test_a_quantile_is_right_within_5_percent(clock: Clock) -> None:
     assert sum(number for _, number in found) == 1000
     for share in (0.01, 0.5, 0.95, 0.99, 1.0):
         assert quantile(found, share) == pytest.approx(seconds[round(share * 1000) - 1], rel=0.05)
+    assert [quantile(((1.0, 1), (2.0, 1)), share) for share in (0.5, 0.51, 1.0)] == [1.0, 2.0, 2.0]
     assert quantile((), 0.5) == 0
 
 

@@ -99,6 +99,17 @@ def test_r12_tune_changes_all_or_nothing() -> None:
     assert [stage.workers for stage in manager.report.stages] == [1, 1]
 
 
+def test_r12_tune_changes_what_it_is_told_and_nothing_else() -> None:
+    manager = PipelineManager(queue_size=7).add_worker(Pass, name="first", queue_size=5).add_worker(Pass, name="second")
+    manager.tune(workers={"second": 3})
+    assert [(stage.workers, stage.queue_size) for stage in manager.report.stages] == [(1, 5), (3, 7)]
+    with pytest.raises(ValueError, match="queue_size"):
+        manager.tune(queue_size=0)
+    assert [stage.queue_size for stage in manager.tune(queue_size=4).report.stages] == [4, 4]
+    assert list(manager.run(range(20))) == list(range(20))
+    assert [stage.workers for stage in manager.report.stages] == [1, 3]
+
+
 @pytest.mark.parametrize("worker_class", [Pass(), int, "Pass", BaseWorker])
 def test_r12_add_worker_refuses_what_is_no_worker_class(worker_class: Any) -> None:
     with pytest.raises(TypeError, match="worker_class"):

@@ -524,6 +524,12 @@ def test_a_report_knows_the_cpu_time_of_child_processes(child_processes: None) -
     assert manager.report.cpu_seconds < 0.3
 
 
+def test_r12_the_sub_workers_of_a_pool_are_tuned_like_workers() -> None:
+    manager = PipelineManager().add_worker(SumOfSquares, worker_args={"sub_workers": 1})
+    assert list(manager.tune(workers={"sum_of_squares": 3}).run(range(4))) == [0, 0, 1, 5]
+    assert manager.report.stages[0].workers == 3
+
+
 class OfTwo(SubTaskPoolWorker[int, int, int, int]):
     def __init__(self) -> None:
         super().__init__(sub_workers=2)
