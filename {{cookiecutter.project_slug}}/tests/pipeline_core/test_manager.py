@@ -110,6 +110,13 @@ def test_r12_tune_changes_what_it_is_told_and_nothing_else() -> None:
     assert [stage.workers for stage in manager.report.stages] == [1, 3]
 
 
+def test_r12_keep_refuses_an_end_before_the_beginning() -> None:
+    manager = PipelineManager().add_worker(Pass, name="first").add_worker(Pass, name="second")
+    with pytest.raises(ValueError, match="no stage from 'second' to 'first'"):
+        manager.keep("second", "first")
+    assert manager.keep("second", "second").stage_names == ["second"]
+
+
 @pytest.mark.parametrize("worker_class", [Pass(), int, "Pass", BaseWorker])
 def test_r12_add_worker_refuses_what_is_no_worker_class(worker_class: Any) -> None:
     with pytest.raises(TypeError, match="worker_class"):

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 
 import pytest
@@ -114,6 +114,30 @@ def test_who_comes_after_the_first_item_has_not_waited_for_it() -> None:
     assert 0.02 < manager.report.stages[0].first_wait < (came[0] - start) / 2
 
 
+def test_source_and_consumer_are_busy_but_when_they_wait_or_have_ended() -> None:
+    def shares(source: Iterable[int], worker_class: type[BaseWorker[int, int]], consumed: float) -> tuple[float, float]:
+        manager = PipelineManager(queue_size=4).add_worker(worker_class)
+        assert (manager.report.source_busy, manager.report.consumer_busy) == (0, 0)
+        for _ in manager.run(source):
+            time.sleep(consumed)
+        return manager.report.source_busy, manager.report.consumer_busy
+
+    def slow_source() -> Iterator[int]:
+        for number in range(40):
+            time.sleep(0.005)
+            yield number
+
+    source, consumer = shares(slow_source(), Pass, 0)
+    assert 0.5 < source <= 1
+    assert consumer < 0.5
+    source, consumer = shares(range(60), Slow, 0)
+    assert source < 0.5, "it waits for room"
+    assert consumer < 0.5
+    source, consumer = shares(range(3), Pass, 0.05)
+    assert source < 0.5, "it has ended"
+    assert 0.5 < consumer <= 1
+
+
 def test_in_the_plain_loop_each_has_its_share_of_the_time() -> None:
     def source() -> Iterator[int]:
         for number in range(20):
@@ -124,6 +148,7 @@ def test_in_the_plain_loop_each_has_its_share_of_the_time() -> None:
     for _ in manager.run(source(), serial=True):
         time.sleep(0.002)
     report = manager.report
+    assert report.serial
     shares = [report.source_busy, *(stage.busy for stage in report.stages), report.consumer_busy]
     assert all(0.05 < share < 0.6 for share in shares)
     assert 0.8 < sum(shares) < 1.05
