@@ -112,6 +112,7 @@ def test_who_comes_after_the_first_item_has_not_waited_for_it() -> None:
     start = clock()
     list(manager.run(source()))
     assert 0.02 < manager.report.stages[0].first_wait < (came[0] - start) / 2
+    assert 0.2 <= manager.report.first_wait <= manager.report.seconds
 
 
 def test_source_and_consumer_are_busy_but_when_they_wait_or_have_ended() -> None:
