@@ -188,6 +188,22 @@ def test_a_stage_that_no_item_reaches_is_said_to_be_so() -> None:
     assert list(found.workers) == ["drop"]
 
 
+def test_a_setup_that_takes_longer_than_the_measurement_is_not_part_of_it() -> None:
+    class OddOnes(BaseWorker[int, int]):
+        def setup(self) -> None:
+            time.sleep(0.2)
+
+        def process_item(self, item: int) -> int | None:
+            return item if item % 2 else None
+
+    found = profile(
+        lambda: PipelineManager().add_worker(OddOnes).add_worker(Drop), list(range(100)), most=1, seconds=0.1
+    )
+    odd_ones, drop = found.stages
+    assert 0.3 < drop.visits <= 0.5
+    assert len(odd_ones.rates) == len(drop.rates) == 1
+
+
 def test_a_stage_that_fails_says_where_and_why() -> None:
     def build() -> PipelineManager:
         return PipelineManager().add_worker(Fetch).add_worker(Refuses)

@@ -96,7 +96,7 @@ def profile(build: Callable[[], PipelineManager], items: list[Any], *, most: int
         stage = StageProfile(name, (), visits=visits)
         if inputs:
             manager = build().keep(name, name)
-            outputs = _run(manager, _until(perf_counter() + seconds, _fresh(inputs)), serial=True)
+            outputs = _run(manager, _until(seconds, _fresh(inputs)), serial=True)
             cores, alone = manager.report.cores, manager.report.stages[0]
             stage = _measure(build, stage, inputs, _items_per_second(alone), most, seconds)
             inputs, visits = outputs, visits * len(outputs) / alone.received
@@ -118,7 +118,7 @@ def _measure(
         manager = build().keep(stage.name, stage.name).tune(workers={stage.name: number})
         count = min(MOST_ITEMS, number * max(4, ceil(expected * seconds)))
         sample = list(islice(_fresh(cycle(inputs)), count))
-        _run(manager, _until(perf_counter() + 3 * seconds, iter(sample)))
+        _run(manager, _until(3 * seconds, iter(sample)))
         return manager.report
 
     report = run(1)
@@ -165,9 +165,11 @@ def _run(manager: PipelineManager, source: Iterator[Any], *, serial: bool = Fals
         return list(results)
 
 
-def _until(deadline: float, items: Iterator[Any]) -> Iterator[Any]:
+def _until(seconds: float, items: Iterator[Any]) -> Iterator[Any]:
     """At least one item, and then no more than there is time for."""
+    deadline = inf
     for item in items:
+        deadline = min(deadline, perf_counter() + seconds)  # From the first item on, which comes after `setup`.
         yield item
         if perf_counter() > deadline:
             return
