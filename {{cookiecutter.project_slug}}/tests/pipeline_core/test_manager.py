@@ -163,6 +163,17 @@ def test_r12_changing_a_pipeline_after_the_start_is_refused(change: Callable[[Pi
         change(manager)
 
 
+def test_a_run_that_is_interrupted_before_it_begins_has_stopped() -> None:
+    class Interrupted(Pass):
+        def __init__(self) -> None:
+            raise KeyboardInterrupt
+
+    manager = PipelineManager().add_worker(Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        manager.run([1])
+    assert manager.report.state == "stopped"
+
+
 def test_r12_a_pipeline_without_stages_is_refused() -> None:
     with pytest.raises(RuntimeError, match="no stage"):
         PipelineManager().run([1])

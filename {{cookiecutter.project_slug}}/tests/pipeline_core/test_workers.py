@@ -87,6 +87,15 @@ def test_r10_setup_and_teardown_pair_up_whatever_fails(workers: int, fails_in: s
 
 
 @pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
+def test_r7_after_a_stop_no_setup_begins(serial: bool) -> None:
+    entries: list[tuple[str, int, int]] = []
+    manager = PipelineManager().add_worker(Diary, workers=3, worker_args={"entries": entries})
+    manager.stop()
+    assert list(manager.run(range(20), serial=serial)) == []
+    assert (entries, manager.report.state) == ([], "stopped")
+
+
+@pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
 def test_r10_teardown_comes_when_the_consumer_leaves(serial: bool) -> None:
     entries: list[tuple[str, int, int]] = []
     manager = PipelineManager().add_worker(Diary, worker_args={"entries": entries})

@@ -289,6 +289,9 @@ class PipelineManager:
         except PipelineError as error:
             self._state, self._error = "failed", error
             raise
+        except BaseException:  # Ctrl-C, in a worker's own `__init__`.
+            self._state = "stopped"
+            raise
         if self._stopping:  # Before there were these stages.
             self.stop()
 

@@ -170,13 +170,20 @@ class Stage:
     def _steps(self) -> Generator[None, None, None]:
         """The same for the plain loop."""
         with self._attended(self.workers[0]), self._supervised():
-            yield from self.workers[0]._steps(self.new_port())
+            port = self.new_port()
+            try:
+                yield from self.workers[0]._steps(port)
+            finally:
+                port.times.end()
 
     @contextmanager
     def _attended(self, worker: BaseWorker[Any, Any]) -> Iterator[None]:
         """`setup` before and `teardown` after. The last to leave ends the stream: with the failure, if there was one."""
+        begun = False
         try:
-            cpu = thread_time()
+            if self.policy.stop_event.is_set():
+                raise Closed
+            begun, cpu = True, thread_time()
             try:
                 worker.setup()
             except BaseException as error:
@@ -188,7 +195,8 @@ class Stage:
             yield
         finally:
             try:
-                worker.teardown()
+                if begun:
+                    worker.teardown()
             except BaseException as error:
                 self._late_failure = self.policy.blame(error, "teardown")
             with self._counting:
