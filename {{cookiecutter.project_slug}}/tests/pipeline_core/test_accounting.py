@@ -79,7 +79,14 @@ def drain(manager: PipelineManager, serial: bool) -> None:
 
 
 def miss_the_deadline(manager: PipelineManager, serial: bool) -> None:
-    manager.start(itertools.count())
+    reads = threading.Event()
+
+    def source() -> Iterator[int]:
+        reads.set()
+        yield from itertools.count()
+
+    manager.start(source())
+    reads.wait()
     with pytest.raises(TimeoutError):
         manager.wait_for_completion(0.01)
     manager.wait_for_completion()

@@ -55,9 +55,10 @@ def stuck(gate: threading.Event) -> Iterator[tuple[PipelineManager, threading.Ev
 
 
 def test_r9_past_the_deadline_the_run_is_stopped_and_the_error_names_who_is_busy(
-    stuck: tuple[PipelineManager, threading.Event],
+    stuck: tuple[PipelineManager, threading.Event], until: Until, blocks_in: Callable[[str, str], bool]
 ) -> None:
     manager, gate = stuck
+    until(lambda: blocks_in("nightly-fine-0", "_wait_for_room"))
     with pytest.raises(TimeoutError, match=r"nightly has not finished after 0\.01 seconds") as caught:
         manager.wait_for_completion(0.01)
     assert "stage 'the slow one'" in str(caught.value)

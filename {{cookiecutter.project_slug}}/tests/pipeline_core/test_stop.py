@@ -200,6 +200,9 @@ def test_r7_an_idle_pipeline_makes_no_call_at_all(
         threading.setprofile(None)
     until(lambda: blocks_in("pipeline-last-0", "_wait_for_room" if waiting_for == "room" else "_wait_for_item"))
     until(lambda: blocks_in("pipeline-source", "_wait_for_room" if waiting_for == "room" else "wait"))
+    asleep = "_wait_for_item", "_wait_for_room", "wait", "wait_for"
+    for name in ("pipeline-pass-0", "pipeline-pass-1", "pipeline-pass-2"):
+        until(lambda name=name: any(blocks_in(name, function) for function in asleep))
     before = -1
     while before != calls:  # Until the last of them has gone to sleep.
         before = calls
