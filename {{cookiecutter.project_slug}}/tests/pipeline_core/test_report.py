@@ -133,11 +133,12 @@ def test_source_and_consumer_are_busy_but_when_they_wait_or_have_ended() -> None
         manager = PipelineManager(queue_size=4).add_worker(worker_class)
         assert (manager.report.source_busy, manager.report.consumer_busy) == (0, 0)
         for _ in manager.run(source):
-            time.sleep(consumed)
+            if consumed:
+                time.sleep(consumed)
         return manager.report.source_busy, manager.report.consumer_busy
 
     def slow_source() -> Iterator[int]:
-        for number in range(40):
+        for number in range(80):
             time.sleep(0.005)
             yield number
 
@@ -147,7 +148,7 @@ def test_source_and_consumer_are_busy_but_when_they_wait_or_have_ended() -> None
     source, consumer = shares(range(60), Slow, 0)
     assert source < 0.5, "it waits for room"
     assert consumer < 0.5
-    source, consumer = shares(range(3), Pass, 0.05)
+    source, consumer = shares(range(8), Pass, 0.05)
     assert source < 0.5, "it has ended"
     assert 0.5 < consumer <= 1
 
