@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the cells are p
 
 def verdicts(peer: str, *only: str) -> dict[str, str]:
     """The verdict on each of these faults."""
-    command = [sys.executable, "benchmarks/faults.py", "--json", "--peers", peer, "--only", *only]
+    command = [sys.executable, "tools/faults.py", "--json", "--peers", peer, "--only", *only]
     done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return {fault: row[peer] for fault, row in json.loads(done.stdout).items()}

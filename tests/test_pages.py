@@ -20,7 +20,7 @@ VIEWS = [(1200, False), (1200, True), (400, False), (400, True)]
 @pytest.fixture(scope="module")
 def report(bake: Baker, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    bake().python("-W", "error", str(ROOT / "tests" / "report_run.py"), str(path), "300")
+    bake().python("-W", "error", str(ROOT / "tools" / "report_run.py"), str(path), "300")
     return path
 
 
@@ -63,7 +63,7 @@ def test_the_charts_are_there_and_have_a_size(tab: Tab) -> None:
 
 def test_all_text_can_be_read_on_its_background(tab: Tab) -> None:
     """A contrast of 4.5, as WCAG 2.2 asks for, where something is said; zeros may be faint."""
-    script = (Path(__file__).parent / "contrast.js").read_text(encoding="utf-8")
+    script = (ROOT / "tools" / "contrast.js").read_text(encoding="utf-8")
     assert tab.ask(script) == []
 
 

@@ -1,13 +1,17 @@
 """The peers of `peers.py` as `faults.py` needs them: with what each offers for errors, dropped items, set-up and stops."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from peers import Function, Stage, run_tutorial, use_core
+sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
+
+from peers import Function, Stage, run_tutorial, use_core  # The path comes first.
 
 use_core()
 from pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker  # noqa: E402  # The path comes first.

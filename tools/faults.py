@@ -1,8 +1,8 @@
 """What breaks, and who holds: each fault against the core and its peers, each in a process of its own.
 
-python benchmarks/faults.py                          all of them, as a table
-python benchmarks/faults.py --peers ours tutorial    only these columns; --only takes a part of a fault's name
-python benchmarks/faults.py --write                  puts the table into docs/guarantees.md
+python tools/faults.py                          all of them, as a table
+python tools/faults.py --peers ours tutorial    only these columns; --only takes a part of a fault's name
+python tools/faults.py --write                  puts the table into docs/guarantees.md
 
 A verdict follows from what was observed: what the consumer got, which error reached it, which threads and processes are
 left, how far the source was read, and how the process ended. Each peer is used as it documents: see `fault_peers.py`.

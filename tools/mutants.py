@@ -1,8 +1,8 @@
 """Break the core in one place at a time, and see whether a test of the project notices.
 
-python benchmarks/mutants.py                 what runs items, about an hour
-python benchmarks/mutants.py channel ports   some of its modules
-python benchmarks/mutants.py --write         puts the score into docs/guarantees.md
+python tools/mutants.py                 what runs items, about an hour
+python tools/mutants.py channel ports   some of its modules
+python tools/mutants.py --write         puts the score into docs/guarantees.md
 
 A mutant is one change inside a function: a comparison, condition, sign, number or result turned into another, or a
 statement dropped. It is killed by a test that fails, or by a suite that does not end.

@@ -1,6 +1,6 @@
 """Records what a terminal shows of the demo: docs/demo.svg, and the same as text on stdout.
 
-python examples/record.py BUILD_FOLDER
+python tools/record.py BUILD_FOLDER
 
 In the middle of the run the live table as it stands, and then the report. It bakes the default project into the folder.
 """

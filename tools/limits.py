@@ -1,8 +1,8 @@
 """How near the core comes to its limits: stops, idleness, memory, and what a run costs that has nothing to do.
 
-python benchmarks/limits.py            a table, in about two minutes
-python benchmarks/limits.py --long     with 10 million items, too
-python benchmarks/limits.py --write    puts the table into docs/guarantees.md
+python tools/limits.py            a table, in about two minutes
+python tools/limits.py --long     with 10 million items, too
+python tools/limits.py --write    puts the table into docs/guarantees.md
 
 Each measurement is a process of its own. Linux and macOS only: it reads what the system counts for a process.
 """
@@ -22,6 +22,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
 from peers import use_core
 
