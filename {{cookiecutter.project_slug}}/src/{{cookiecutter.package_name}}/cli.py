@@ -2,7 +2,7 @@
 
 import re
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from itertools import islice
@@ -42,7 +42,7 @@ from .options import (
     option,
 )
 from .pipeline import build_pipeline
-from .pipeline_core import DeadLetter, FailedItem, PipelineError
+from .pipeline_core import DeadLetter, FailedItem, PipelineError, PipelineManager
 from .profiling import profile, profile_table
 from .running import (
     BAD_USAGE,
@@ -61,6 +61,9 @@ from .running import (
 )
 from .sinks import JsonLinesSink, letter_as_json
 from .sources import Format, Source, read_dead_letters
+
+BuildPipeline = Callable[..., PipelineManager]
+"""Takes `on_error` and `on_dead_letter`, as `build_pipeline` does."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -84,6 +87,7 @@ def describe() -> None:
 
 @app.command(name="run")
 def run_command(
+    context: typer.Context,
     inputs: Inputs = None,
     output: Output = None,
     form: Form = Format.jsonl,
@@ -113,8 +117,8 @@ def run_command(
     with _bad_usage(debug=debug):
         _different(output, dead_letters, report, trace)
         letters: JsonLinesSink | None = None
-        pipeline = build_pipeline(on_error=on_error.value, on_dead_letter=lambda letter: _keep(letter, letters))
-        pipeline.tune(workers=_numbers(workers), queue_size=queue_size)
+        pipeline = _build(context, on_error=on_error.value, on_dead_letter=lambda letter: _keep(letter, letters))
+        pipeline.tune(workers=_numbers(workers, pipeline.stage_names), queue_size=queue_size)
         if report is not None:
             check_report_path(report)
         if trace is not None and not trace.absolute().parent.is_dir():
@@ -157,6 +161,7 @@ def run_command(
 
 @app.command()
 def retry(
+    context: typer.Context,
     dead_letters_file: Annotated[Path, typer.Argument(metavar="DEAD_LETTERS", help="What --dead-letters wrote.")],
     output: Output = None,
     dead_letters: DeadLetters = None,
@@ -178,9 +183,9 @@ def retry(
     with _bad_usage(debug=debug):
         _different(output, dead_letters)
         _spare([str(dead_letters_file)], dead_letters, output)
-        groups, lost = read_dead_letters(dead_letters_file, build_pipeline().stage_names)
-        tuning = _numbers(workers)
-        build_pipeline().tune(workers=tuning)
+        groups, lost = read_dead_letters(dead_letters_file, _build(context).stage_names)
+        tuning = _numbers(workers, _build(context).stage_names)
+        _build(context).tune(workers=tuning)
         sink, letters = _sinks(output, dead_letters)
     with one_line_errors(sink, letters, debug=debug):
         end_on_signals()
@@ -189,7 +194,7 @@ def retry(
             if letters is not None:
                 letters.write(letter)
         for stage, items in groups.items():
-            pipeline = build_pipeline(on_error="skip", on_dead_letter=lambda letter: _keep(letter, letters))
+            pipeline = _build(context, on_error="skip", on_dead_letter=lambda letter: _keep(letter, letters))
             pipeline.tune(workers=tuning)
             if stage != "source":
                 pipeline.keep(stage)
@@ -206,6 +211,7 @@ def retry(
 
 @app.command(name="profile")
 def profile_command(
+    context: typer.Context,
     inputs: Inputs = None,
     form: Form = Format.jsonl,
     limit: Annotated[int, option(min=1, help="Items of the sample, the first ones.")] = 200,
@@ -225,28 +231,34 @@ def profile_command(
         if not items:
             raise Failed("there is nothing to profile: the input has no item", BAD_USAGE)
         with failures(debug=debug):
-            found = profile(build_pipeline, items, most=most)
+            found = profile(partial(_build, context), items, most=most)
         Console().print(profile_table(found))
 
 
 @app.command()
-def graph() -> None:
+def graph(context: typer.Context) -> None:
     """Print the stages as a Mermaid flowchart."""
     print("flowchart LR")
     before = "source([source])"
-    for number, name in enumerate(build_pipeline().stage_names, start=1):
+    for number, name in enumerate(_build(context).stage_names, start=1):
         print(f'    {before} --> s{number}["{name}"]')
         before = f"s{number}"
     print(f"    {before} --> sink([sink])")
 
 
-def main() -> None:
+def main(build_pipeline: BuildPipeline = build_pipeline) -> None:
+    """The command, around the pipeline of this project or around any other."""
     hold_standard_streams()
     with one_line_errors():
         try:
-            app(prog_name="{{ cookiecutter.project_slug }}")
+            app(prog_name="{{ cookiecutter.project_slug }}", obj=build_pipeline)
         finally:
             flush_stdout()
+
+
+def _build(context: typer.Context, **policy: object) -> PipelineManager:
+    build: BuildPipeline = context.obj
+    return build(**policy)
 
 
 @contextmanager
@@ -288,15 +300,13 @@ def _part(path: Path) -> Path:
     return path.parent / f"{path.name}.part"
 
 
-def _numbers(workers: list[str] | None) -> dict[str, int]:
+def _numbers(workers: list[str] | None, stages: Sequence[str]) -> dict[str, int]:
     """What --workers tells."""
     found = {}
     for given in workers or ():
         match = re.fullmatch(r"(\w+)=([1-9]\d*)", given)
         if match is None:
-            raise ValueError(
-                f"--workers takes STAGE=NUMBER, such as {build_pipeline().stage_names[0]}=4, not {given!r}"
-            )
+            raise ValueError(f"--workers takes STAGE=NUMBER, such as {stages[0]}=4, not {given!r}")
         found[match[1]] = int(match[2])
     return found
 
