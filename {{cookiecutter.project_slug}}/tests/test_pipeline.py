@@ -11,8 +11,8 @@ from pathlib import Path
 from {{ cookiecutter.package_name }}.pipeline import (
     build_pipeline,
 )
+{%- if cookiecutter.command_line %}
 
-{% if cookiecutter.command_line -%}
 PROJECT = Path(__file__).parent.parent
 
 
@@ -22,9 +22,9 @@ def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str
     return subprocess.run(
         call, input=stdin, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60
     )
+{%- endif %}
 
 
-{% endif -%}
 def test_every_item_comes_out_once_and_in_order() -> None:
     items = [{"id": number} for number in range(1000)]
     assert list(build_pipeline().run(items)) == items
