@@ -53,8 +53,9 @@ def text_problems(prompt: str, value: str) -> Iterator[str]:
 
 
 def choice_problems(answers: Mapping[str, str]) -> Iterator[str]:
-    if answers["command_line"] not in ("True", "False"):  # From a replay or a configuration file.
-        yield f"command_line: {shown(answers['command_line'])} is neither yes nor no; write true or false"
+    answer = str(answers["command_line"])
+    if answer not in ("True", "False"):  # From a replay or a configuration file.
+        yield f"command_line: {shown(answer)} is neither yes nor no; write true or false"
 
 
 def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
