@@ -68,15 +68,12 @@ def project(request: pytest.FixtureRequest, bake: Baker) -> Bake:
     return bake(**request.param)
 
 
-@pytest.fixture
-def project_with_command(project: Bake) -> Bake:
-    if not has_command(project):
-        pytest.skip("this project was asked for without a command")
-    return project
+WITH_COMMAND = [name for name, answers in BAKES.items() if answers.get("command_line") != "no"]
 
 
-def has_command(project: Bake) -> bool:
-    return (project.path / "src" / project.package / "cli.py").exists()
+@pytest.fixture(scope="module", params=[BAKES[name] for name in WITH_COMMAND], ids=WITH_COMMAND)
+def project_with_command(request: pytest.FixtureRequest, bake: Baker) -> Bake:
+    return bake(**request.param)
 
 
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
@@ -86,7 +83,7 @@ CORE = TEMPLATE / "src/{{cookiecutter.package_name}}/pipeline_core"
 SWITCHES: dict[str, dict[str, set[str]]] = {
     "command_line": {"yes": {"command"}, "no": set()},
     "diagnosis": {"full": {"full"}, "table": set()},
-    "sub_task_pool": {"threads": {"pool"}, "processes": {"pool"}, "none": set()},
+    "sub_task_pool": {"threads": {"pool"}, "none": set()},  # A pool of processes has the files of one of threads.
     "metrics": {"none": set(), "prometheus": {"metrics", "prometheus"}, "opentelemetry": {"metrics", "opentelemetry"}},
     "ci": {"github": {"github"}, "none": set()},
 }
@@ -177,6 +174,8 @@ def test_t5_the_bakes_whose_types_and_tests_are_run_have_every_pair_of_answers()
         chosen = {prompt: given.get(prompt, default) for prompt, default in defaults.items()}
         if "stage_names" in given and not given.get("sub_task_stage"):
             chosen["sub_task_pool"] = "none"
+        elif chosen["sub_task_pool"] == "processes":
+            chosen["sub_task_pool"] = "threads"
         switched.append({prompt: frozenset(SWITCHES[prompt][answer]) for prompt, answer in chosen.items()})
     for one, other in itertools.combinations(SWITCHES, 2):
         pairs = set(itertools.product(*(map(frozenset, SWITCHES[prompt].values()) for prompt in (one, other))))
@@ -298,6 +297,14 @@ def test_t2_the_oldest_python_is_said_and_is_what_ci_begins_with(oldest: int, ba
     assert [line.strip() for line in check["run"].splitlines()][5:9] == [*promised[1:4], promised[0]]
 
 
+def test_t5_a_pool_of_processes_has_the_files_of_one_of_threads(bake: Baker) -> None:
+    threads, processes = (bake(stage_names="one", sub_task_stage="one", sub_task_pool=pool) for pool in POOLS)
+    assert threads.files() == processes.files()
+
+
+POOLS = ("threads", "processes")
+
+
 @pytest.mark.parametrize(("pool", "executor"), [("threads", ["thread"]), ("processes", ["process"]), ("none", [])])
 def test_t2_the_pool_is_of_the_kind_that_was_asked_for(pool: str, executor: list[str], bake: Baker) -> None:
     project = bake(sub_task_pool=pool)
@@ -339,11 +346,12 @@ def test_p4_the_readme_names_commands_and_options_that_there_are(project_with_co
     project = project_with_command
     readme = project.text("README.md")
     (name,) = tomllib.loads(project.text("pyproject.toml"))["project"]["scripts"]
-    named = set(re.findall(rf"\b{name} ([a-z-]+)", readme))
+    named = set(re.findall(rf"(?<![\w=-]){name} ([a-z-]+)", readme))
     assert {"run", "retry", "graph"} <= named
     helps = [project.python("-m", project.package, command, "--help", COLUMNS="500").stdout for command in named]
-    known = set(re.findall(r"--[a-z-]+", "".join(helps))) | {"--group", "--upgrade", "--check"}  # Pip's, and ruff's.
-    assert set(re.findall(r"(?<![\w-])--[a-z-]+", readme)) <= known
+    known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
+    others = {"--group", "--upgrade", "--check"}  # Pip's and ruff's.
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", readme)) <= known | others
 
 
 def test_t7_an_update_is_told_to_leave_what_is_the_users(project: Bake) -> None:
@@ -397,8 +405,12 @@ def test_p4_the_picture_shows_the_stages_in_their_order(project: Bake) -> None:
     assert project.python("-c", asked).stdout.split() == names
     modules = {path.stem for path in project.path.glob("src/*/stages/*.py")} - {"__init__"}
     assert modules == set(names)
-    if has_command(project):
-        assert project.python("-m", project.package, "graph").stdout.splitlines() == flow
+
+
+def test_p4_the_command_prints_the_picture_of_the_readme(project_with_command: Bake) -> None:
+    project = project_with_command
+    printed = project.python("-m", project.package, "graph").stdout
+    assert printed in re.sub(r".*sub-tasks.*\n", "", project.text("README.md"))
 
 
 @pytest.mark.parametrize(
