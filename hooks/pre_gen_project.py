@@ -54,8 +54,8 @@ def text_problems(prompt: str, value: str) -> Iterator[str]:
 
 def choice_problems(answers: Mapping[str, str]) -> Iterator[str]:
     answer = str(answers["command_line"])
-    if answer not in ("True", "False"):  # From a replay or a configuration file.
-        yield f"command_line: {shown(answer)} is neither yes nor no; write true or false"
+    if answer not in ("True", "False"):
+        yield f"command_line: {shown(answer)} is neither yes nor no; write one of them"
 
 
 def name_problems(answers: Mapping[str, str]) -> Iterator[str]:

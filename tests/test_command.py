@@ -169,3 +169,15 @@ def test_help_says_what_the_exit_codes_mean(project: Bake) -> None:
     said = project.python("-m", project.package, "run", "--help").stdout
     assert all(code in said for code in ("0 all well", "130 Ctrl-C"))
     assert "[[" not in said
+
+
+def test_a_run_that_fails_and_cannot_write_its_report_says_both(project: Bake, tmp_path: Path) -> None:
+    report = tmp_path / "run.json"
+    (tmp_path / "run.json.part").mkdir()
+    done = project.python(
+        *["-m", project.package, "run", "--quiet", "--report", str(report)], check=False, stdin="1\noops\n"
+    )
+    assert (done.returncode, done.stdout) == (1, "1\n")
+    assert f"cannot write {report}: Is a directory" in done.stderr
+    assert "error: the source failed" in done.stderr
+    assert "line 2" in done.stderr

@@ -171,10 +171,18 @@ def test_t2_yes_and_no_are_booleans(typed: str, meant: bool, tmp_path: Path) -> 
     assert f"command_line={'yes' if meant else 'no'}" in module.repeat_command(module.ANSWERS).split()
 
 
-def test_t4_what_a_file_says_is_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("written", "meant"), [(0, False), (1, True), ("maybe", "maybe"), ("no", False)])
+def test_t10_yes_and_no_mean_the_same_where_cookiecutter_hands_them_on_as_they_are(
+    written: object, meant: object, tmp_path: Path
+) -> None:
+    """As version 2.2 does with the command line, and each version with a number in a configuration file."""
+    context = generate_context(str(ROOT / "cookiecutter.json"))
+    context["cookiecutter"]["command_line"] = written
+    assert prompt_for_config(context, no_input=True)["command_line"] == meant
     module = hook("pre_gen_project", tmp_path)
-    (problem,) = module.problems(module.ANSWERS | {"command_line": "0"})
-    assert problem == "command_line: '0' is neither yes nor no; write true or false"
+    refused = module.problems(module.ANSWERS | {"command_line": meant})
+    says = "command_line: 'maybe' is neither yes nor no; write one of them"
+    assert refused == ([says] if meant == "maybe" else [])
 
 
 @pytest.mark.parametrize("switched", [{"command_line": "no"}, {"diagnosis": "table"}, {"sub_task_pool": "none"}])
