@@ -9,14 +9,12 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from diagnosis_helpers import needs
 
-from {{ cookiecutter.package_name }}.json_logs import (
-    JsonFormatter,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-)
+needs("json_logs")
+
+from my_pipeline.json_logs import JsonFormatter  # noqa: E402  # Not every project has it.
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager  # noqa: E402
 
 Lines = Callable[[], list[dict[str, Any]]]
 

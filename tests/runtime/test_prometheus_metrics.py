@@ -1,6 +1,5 @@
 """Prometheus: what a scrape over HTTP finds is what the report says, while a run lasts, and nothing is left behind."""
 
-import os
 import socket
 import subprocess
 import sys
@@ -8,26 +7,19 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
+from diagnosis_helpers import needs_metrics
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from {{ cookiecutter.package_name }}.observers.prometheus_metrics import (
-    PrometheusMetrics,
-    observer,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-    PipelineReport,
-)
+from baking import Bake, Baker, environment
 
-PROJECT = Path(__file__).parent.parent.parent
+needs_metrics("prometheus")
 
-pytestmark = pytest.mark.usefixtures("no_thread_left")
+from my_pipeline.observers.prometheus_metrics import PrometheusMetrics, observer  # noqa: E402  # Not every project has it.
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport  # noqa: E402
 
 COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
 RATIOS = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "computing")
@@ -199,18 +191,23 @@ def test_what_is_no_port_is_refused(port: str, gate: threading.Event, monkeypatc
         observer(make_pipeline(gate, gate))
 
 
-def command(port: str) -> "subprocess.Popen[str]":
-    settings = {"METRICS_PORT": port, "METRICS_HOST": "127.0.0.1", "PYTHONPATH": str(PROJECT / "src")}
-    call = [sys.executable, "-m", "{{ cookiecutter.package_name }}", "run", "-q"]
+@pytest.fixture
+def project(bake: Baker) -> Bake:
+    return bake(metrics="prometheus")
+
+
+def command(project: Bake, port: str) -> "subprocess.Popen[str]":
+    settings = environment(METRICS_PORT=port, METRICS_HOST="127.0.0.1", PYTHONPATH="src")
+    call = [sys.executable, "-m", project.package, "run", "-q"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(call, env=os.environ | settings, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+    return subprocess.Popen(call, cwd=project.path, env=settings, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
 
 
-def test_the_command_can_be_scraped_while_it_runs() -> None:
+def test_the_command_can_be_scraped_while_it_runs(project: Bake) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with command(str(port)) as running:
+    with command(project, str(port)) as running:
         running.stdin.write("1\n")  # type: ignore[union-attr]
         running.stdin.flush()  # type: ignore[union-attr]
         assert running.stdout.readline() == "1\n"  # type: ignore[union-attr]
@@ -221,11 +218,11 @@ def test_the_command_can_be_scraped_while_it_runs() -> None:
 
 
 @pytest.mark.parametrize("port", ["http", "taken"])
-def test_the_command_says_what_is_wrong_with_the_port_in_one_line(port: str) -> None:
+def test_the_command_says_what_is_wrong_with_the_port_in_one_line(project: Bake, port: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        with command(str(taken.getsockname()[1]) if port == "taken" else port) as running:
+        with command(project, str(taken.getsockname()[1]) if port == "taken" else port) as running:
             _, said = running.communicate("1\n", timeout=20)
     assert running.returncode == 2
     assert said.startswith("error: ")

@@ -6,22 +6,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from diagnosis_helpers import needs_metrics
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider as AnyMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric, Sum
 
-from {{ cookiecutter.package_name }}.observers.opentelemetry_metrics import (
-    OpenTelemetryMetrics,
-    observer,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-    PipelineReport,
-)
+needs_metrics("opentelemetry")
 
-pytestmark = pytest.mark.usefixtures("no_thread_left")
+from my_pipeline.observers.opentelemetry_metrics import OpenTelemetryMetrics, observer  # noqa: E402  # Not every project has it.
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport  # noqa: E402
 
 COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
 GAUGES = ("queued", "queue_size", "workers")
