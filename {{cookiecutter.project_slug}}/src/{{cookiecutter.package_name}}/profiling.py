@@ -101,7 +101,7 @@ def profile(build: Callable[[], PipelineManager], items: list[Any], *, most: int
             stage = _measure(build, stage, inputs, _items_per_second(alone), most, seconds)
             inputs, visits = outputs, visits * len(outputs) / alone.received
         stages.append(stage)
-    return _plan(stages, cores)
+    return plan(stages, cores)
 
 
 def _measure(
@@ -148,7 +148,8 @@ def _items_per_second(stage: StageReport) -> float:
     return stage.received / max(stage.seconds - stage.first_wait, 1e-9)
 
 
-def _plan(stages: list[StageProfile], cores: int) -> Profile:
+def plan(stages: list[StageProfile], cores: int) -> Profile:
+    """Give each stage the fewest workers with which only the slowest one, or the CPU with its `cores`, limits the rate."""
     measured = [stage for stage in stages if stage.rates]
     limits = [(dict(stage.rates)[stage.best] / stage.visits, stage.name) for stage in measured]
     held = sum(stage.cpu * stage.visits for stage in measured if stage.holds_gil)
@@ -194,7 +195,7 @@ def profile_table(profile: Profile) -> Group:
         cells = [rate(rates[number]) if number in rates else "" for number in numbers]
         does = f"{'compute' if stage.computing >= 0.5 else 'wait'} ({stage.computing:.0%} CPU)"
         table.add_row(stage.name, *cells, *((str(stage.best), does) if rates else ("", "no item came so far")))
-    plan = " ".join(f"--workers {name}={number}" for name, number in profile.workers.items())
+    options = " ".join(f"--workers {name}={number}" for name, number in profile.workers.items())
     brings = f"about {rate(profile.items_per_second)} items a second; then {profile.limit} limits"
     heading = "items a second of each stage alone, by its number of workers"
-    return Group(Text(heading), table, Text(f"plan: {plan}"), Text(brings))
+    return Group(Text(heading), table, Text(f"plan: {options}"), Text(brings))
