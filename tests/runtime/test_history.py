@@ -10,9 +10,9 @@ from diagnosis_helpers import needs
 
 needs("observers.history")
 
-from my_pipeline.observers import history  # noqa: E402  # Not every project has it.
-from my_pipeline.observers.history import History  # noqa: E402
-from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager  # noqa: E402
+from my_pipeline.observers import history
+from my_pipeline.observers.history import History
+from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager
 
 
 class Slow(BaseWorker[int, int]):

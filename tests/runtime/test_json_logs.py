@@ -13,8 +13,8 @@ from diagnosis_helpers import needs
 
 needs("json_logs")
 
-from my_pipeline.json_logs import JsonFormatter  # noqa: E402  # Not every project has it.
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager  # noqa: E402
+from my_pipeline.json_logs import JsonFormatter
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 
 Lines = Callable[[], list[dict[str, Any]]]
 

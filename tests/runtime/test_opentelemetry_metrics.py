@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from diagnosis_helpers import needs_metrics
+
+needs_metrics("opentelemetry", "opentelemetry.sdk")
+
+from my_pipeline.observers.opentelemetry_metrics import OpenTelemetryMetrics, observer
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider as AnyMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric, Sum
-
-needs_metrics("opentelemetry")
-
-from my_pipeline.observers.opentelemetry_metrics import OpenTelemetryMetrics, observer  # noqa: E402  # Not every project has it.
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport  # noqa: E402
 
 COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
 GAUGES = ("queued", "queue_size", "workers")

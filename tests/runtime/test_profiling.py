@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from diagnosis_helpers import needs
+
+needs("profiling", "rich")
+
+from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager
+from my_pipeline.profiling import GAIN, Profile, StageProfile, plan, profile, profile_table
 from rich.console import Console
-
-needs("profiling")
-
-from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager  # noqa: E402
-from my_pipeline.profiling import GAIN, Profile, StageProfile, plan, profile, profile_table  # noqa: E402
 
 ONE_AT_A_TIME = threading.Lock()
 

@@ -8,6 +8,10 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
+from diagnosis_helpers import needs
+
+needs("observers.progress", "rich")
+
 from my_pipeline.observers import progress
 from my_pipeline.observers.progress import Progress
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 from diagnosis_helpers import needs_metrics
-from prometheus_client import REGISTRY, CollectorRegistry
-from prometheus_client.parser import text_string_to_metric_families
 
 from baking import Bake, Baker, environment
 
-needs_metrics("prometheus")
+needs_metrics("prometheus", "prometheus_client")
 
-from my_pipeline.observers.prometheus_metrics import PrometheusMetrics, observer  # noqa: E402  # Not every project has it.
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport  # noqa: E402
+from my_pipeline.observers.prometheus_metrics import PrometheusMetrics, observer
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
 
 COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
 RATIOS = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "computing")

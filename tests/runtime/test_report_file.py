@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from diagnosis_helpers import needs
 
-needs("observers.report_file")
+needs("observers.report_file", "matplotlib")
 
-from my_pipeline.observers.charts import over_time  # noqa: E402  # Not every project has it.
-from my_pipeline.observers.history import History, Sample, StageSample  # noqa: E402
-from my_pipeline.observers.report_file import check_report_path, write_report  # noqa: E402
-from my_pipeline.observers.units import duration, rate  # noqa: E402
-from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager, StageReport  # noqa: E402
+from my_pipeline.observers.charts import over_time
+from my_pipeline.observers.history import History, Sample, StageSample
+from my_pipeline.observers.report_file import check_report_path, write_report
+from my_pipeline.observers.units import duration, rate
+from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager, StageReport
 
 HOSTILE = '<script>alert("1")</script> $x^2_{$ & \' \ud83d \x00 {braces} 日本 🚀'
 

@@ -5,6 +5,10 @@ import re
 from dataclasses import replace
 
 import pytest
+from diagnosis_helpers import needs
+
+needs("observers.report_table", "rich")
+
 from my_pipeline.observers.report_table import ReportTable, bar
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport
 from rich.console import Console

@@ -15,10 +15,10 @@ from diagnosis_helpers import needs
 
 needs("observers.trace")
 
-from my_pipeline import pipeline_core  # noqa: E402
-from my_pipeline.observers import trace  # noqa: E402  # Not every project has it.
-from my_pipeline.observers.trace import Trace  # noqa: E402
-from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager  # noqa: E402
+from my_pipeline import pipeline_core
+from my_pipeline.observers import trace
+from my_pipeline.observers.trace import Trace
+from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager
 
 Slice = dict[str, Any]
 
