@@ -198,7 +198,7 @@ def test_a_page_without_matplotlib_is_refused_with_what_to_install(
 ) -> None:
     check_report_path(tmp_path / "report.HTML")
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # As where it is not installed.
-    with pytest.raises(ValueError, match=r"need matplotlib: pip install matplotlib; a \.json report does not"):
+    with pytest.raises(ValueError, match=r"needs matplotlib: pip install matplotlib; a \.json report does not"):
         check_report_path(tmp_path / "report.html")
     check_report_path(tmp_path / "report.json")
 

@@ -22,7 +22,7 @@ def check_report_path(path: Path) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"there is no folder {path.parent}: make it first, or write the report elsewhere")
     if path.suffix.lower() == ".html" and find_spec("matplotlib") is None:
-        raise ValueError("the charts of an .html report need matplotlib: pip install matplotlib; a .json report does not")
+        raise ValueError("an .html report needs matplotlib: pip install matplotlib; a .json report does not")
 
 
 def write_report(path: Path, report: PipelineReport, history: History | None = None, *, verdict: str = "") -> None:
