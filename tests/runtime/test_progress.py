@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -163,3 +164,60 @@ def test_a_total_that_cannot_be_found_out_is_none() -> None:
     with watching:
         list(pipeline.run(range(20)))
     assert "20 items" in plain(watching)
+
+
+class Held(BaseWorker[int, int]):
+    """Waits at number 0."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+
+    def process_item(self, item: int) -> int:
+        if item == 0:
+            self.gate.wait()
+        return item
+
+
+def test_what_is_shown_never_goes_backwards(gate: threading.Event, until: Until) -> None:
+    """Results of the first stage wait for number 0 to come first, and then for the second stage."""
+    first = threading.Event()
+    pipeline = PipelineManager()
+    pipeline.add_worker(Held, name="first", workers=4, worker_args={"gate": first})
+    pipeline.add_worker(Held, name="second", worker_args={"gate": gate})
+    watching = Progress(pipeline, terminal())
+    pipeline.start(range(20))
+    until(lambda: pipeline.report.stages[0].processed >= 3)
+    before = plain(watching)
+    first.set()
+    until(lambda: pipeline.report.stages[0].emitted == 20)
+    after = plain(watching)
+    gate.set()
+    pipeline.wait_for_completion()
+    counts = [int(re.findall(r"(\d+) items", table)[0]) for table in (before, after, plain(watching))]
+    assert counts == sorted(counts)
+    assert counts[-1] == 20
+    assert not re.search(r"-\d", after)
+
+
+def test_items_are_done_one_after_the_other_also_behind_a_stage_that_expands(
+    gate: threading.Event, until: Until
+) -> None:
+    class Expand(BaseWorker[int, int]):
+        def process_item(self, item: int) -> Iterator[int]:
+            yield from range(50 * item, 50 * item + 50)
+
+    class Stops(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            if item == 120:
+                gate.wait()
+            return item
+
+    pipeline = PipelineManager().add_worker(Expand).add_worker(Stops, name="stops")
+    watching = Progress(pipeline, terminal(), lambda: 4)
+    with watching:
+        pipeline.start(range(4))
+        until(lambda: pipeline.report.stages[1].processed == 120 and pipeline.report.stages[0].processed == 4)
+        assert "2/4" in plain(watching)
+        gate.set()
+        pipeline.wait_for_completion()
+    assert "100% 4/4" in plain(watching)
