@@ -158,6 +158,7 @@ def test_the_page_shows_the_numbers_and_fetches_nothing(tmp_path: Path) -> None:
     for shown in ("completed", "2,000", "1,999", "picky is slow", "ValueError: no 3", "item 3<br>2 attempts", "p99"):
         assert shown in text
     assert page.tags.count("svg") == 2
+    assert page.tags.count("style") == 1, "a style of a chart would be one of the whole page"
     assert "script" not in page.tags
     assert all(link.startswith(("#", "data:,")) for link in page.links)
     assert len(page.ids) == len(set(page.ids))
@@ -247,7 +248,15 @@ for ending in ("json", "html"):
 
 
 def test_times_and_rates_are_read_in_three_digits() -> None:
-    times = {0: "0 s", 2.5e-6: "2.5 µs", 0.0012345: "1.23 ms", 0.9999: "1 s", 42: "42 s", 99.97: "1:40 min"}
+    times = {
+        0: "0 s",
+        2.5e-6: "2.5 µs",
+        0.0012345: "1.23 ms",
+        0.75: "750 ms",
+        0.9999: "1 s",
+        42: "42 s",
+        99.97: "1:40 min",
+    }
     assert {seconds: duration(seconds) for seconds in times} == times
     times = {125: "2:05 min", 5999: "99:59 min", 6000: "1:40 h", 90_000: "25:00 h"}
     assert {seconds: duration(seconds) for seconds in times} == times
