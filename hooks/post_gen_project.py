@@ -1,21 +1,23 @@
-"""Makes a file and a test of each stage, trims what was not asked for, and says what to type next."""
+"""Makes a file and a test of each stage, removes what a file's name cannot switch, and says what to type next."""
 
 import json
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
+Answers = dict[str, str | bool]
+
 # Answers are data: JSON in a raw string, and `tojson` leaves no quote in it that could end the string.
-ANSWERS: dict[str, str] = json.loads(r"""{{ cookiecutter|tojson }}""")
+ANSWERS: Answers = json.loads(r"""{{ cookiecutter|tojson }}""")
 
 TEMPLATE = "gh:org/repo"
+YES_NO: dict[str | bool, str] = {True: "yes", False: "no"}
 
 
-def stages(answers: dict[str, str]) -> list[str]:
-    return answers["__stages"].split(",")
+def stages(answers: Answers) -> list[str]:
+    return str(answers["__stages"]).split(",")
 
 
 def class_name(stage: str) -> str:
@@ -23,33 +25,16 @@ def class_name(stage: str) -> str:
     return "".join(word.capitalize() for word in stage.split("_"))
 
 
-def unwanted(answers: dict[str, str]) -> Iterator[str]:
-    """Files and folders, as globs, that these answers do not ask for."""
-    if answers["ci"] != "github":
-        yield ".github/workflows/ci.yml"
-    if answers["sub_task_pool"] == "none":
-        yield "src/*/pipeline_core/sub_task_pool.py"
-        yield "src/*/pipeline_core/child_process.py"
-        yield "tests/pipeline_core/test_*sub_task_pool.py"
-    for tool in {"prometheus", "opentelemetry"} - {answers["metrics"]}:
-        yield f"src/*/observers/{tool}_metrics.py"
-        yield f"tests/observers/test_{tool}_metrics.py"
-    if answers["metrics"] == "none":
-        yield "src/*/observers/instruments.py"
-        yield "tests/observers/test_instruments.py"
-    yield from ("__pycache__", ".*_cache", "src/**/__pycache__", "tests/**/__pycache__")  # Of the template's own runs.
-
-
 def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="\n")
 
 
-def make_stages(project: Path, answers: dict[str, str]) -> None:
+def make_stages(project: Path, answers: Answers) -> None:
     """Turn the two stubs, plain Python about a stage called `stage_name`, into one file and one test a stage.
 
     A file that is there already, in a project that is baked over, is the user's and stays.
     """
-    folders = (project / "src" / answers["package_name"] / "stages", project / "tests" / "stages")
+    folders = (project / "src" / str(answers["package_name"]) / "stages", project / "tests" / "stages")
     for folder, prefix in zip(folders, ("", "test_"), strict=True):
         stubs = {pool: folder / f"{prefix}{'pool_' if pool else ''}stage_name.py" for pool in (False, True)}
         texts = {pool: stub.read_text(encoding="utf-8") for pool, stub in stubs.items()}
@@ -63,30 +48,47 @@ def make_stages(project: Path, answers: dict[str, str]) -> None:
 
 
 def remove(path: Path) -> None:
-    """A file or a folder, and the folders that are empty without it."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
-    if not any(path.parent.iterdir()):
-        remove(path.parent)
+    """Remove a file or a folder that may not be there."""
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def trim(project: Path, answers: dict[str, str]) -> None:
-    for pattern in unwanted(answers):
-        for path in list(project.glob(pattern)):
-            remove(path)
-    if answers["sub_task_pool"] == "none":
-        core = project / "src" / answers["package_name"] / "pipeline_core" / "__init__.py"
-        lines = core.read_text(encoding="utf-8").splitlines(keepends=True)
-        write(core, "".join(line for line in lines if "SubTaskPoolWorker" not in line))
+def trim_core(project: Path, answers: Answers) -> None:
+    """Leave the pool out of the core, where no stage has one.
+
+    The core lies in the template as plain Python that can be imported in place, so no templated name switches its files.
+    """
+    core = project / "src" / str(answers["package_name"]) / "pipeline_core"
+    without_pool = core / "_init_without_pool.py"
+    if answers["__pool"] == "none":
+        without_pool.replace(core / "__init__.py")
+        remove(core / "sub_task_pool.py")
+        remove(core / "child_process.py")
+        for test in project.glob("tests/pipeline_core/test_*sub_task_pool.py"):
+            remove(test)
+    else:
+        remove(without_pool)
 
 
-def repeat_command(answers: dict[str, str]) -> str:
+def remove_leftovers(project: Path, answers: Answers) -> None:
+    """Remove what the template's own tools left in it, and the folders whose only file was not asked for."""
+    package = project / "src" / str(answers["package_name"])
+    caches = [".mypy_cache", ".pytest_cache", ".ruff_cache", "__pycache__"]
+    for cache in (*map(project.joinpath, caches), *package.rglob("__pycache__"), *project.glob("tests/**/__pycache__")):
+        remove(cache)
+    for folder in (project / ".github" / "workflows", project / ".github"):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def repeat_command(answers: Answers) -> str:
     """The one line that bakes this project again."""
-    template = answers.get("_template", TEMPLATE)
-    given = [f"{prompt}={answer}" for prompt, answer in answers.items() if not prompt.startswith("_")]
+    template = str(answers.get("_template", TEMPLATE))
+    typed = {prompt: answer for prompt, answer in answers.items() if not prompt.startswith("_")}
+    given = [f"{prompt}={YES_NO.get(answer, answer)}" for prompt, answer in typed.items()]
     return shlex.join(["cookiecutter", template, "--no-input", *given])
 
 
-def next_steps(project: Path, answers: dict[str, str]) -> str:
+def next_steps(project: Path, answers: Answers) -> str:
     return f"""
 {answers["project_name"]} is ready. Next:
 
@@ -104,6 +106,7 @@ The same project again:
 if __name__ == "__main__":
     here = Path.cwd()
     make_stages(here, ANSWERS)
-    trim(here, ANSWERS)
+    trim_core(here, ANSWERS)
+    remove_leftovers(here, ANSWERS)
     sys.stdout.reconfigure(errors="backslashreplace")  # The project's name may be more than the terminal can show.
     print(next_steps(here, ANSWERS))

@@ -15,9 +15,9 @@ MAX_STAGE_NAME = 30  # So that no line that holds a stage's class needs another 
 MAX_NAME = 40
 MAX_TEXT = 200
 MAX_SHOWN = 60  # Characters of a bad value that stand in the line about it.
-PROJECT_MODULES = {
-    *("cli", "json_logs", "main", "observers", "options", "pipeline", "pipeline_core", "profiling", "running", "sinks"),
-    *("sources", "stages"),
+PROJECT_MODULES = {  # Of all answers together, so that an answer can change later.
+    *("cli", "json_logs", "main", "observers", "options", "pipeline", "pipeline_core", "profile_command", "profiling"),
+    *("running", "sinks", "sources", "stages"),
 }
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
 NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
@@ -50,6 +50,12 @@ def text_problems(prompt: str, value: str) -> Iterator[str]:
             yield f"{prompt}: {shown(value)} holds the control character U+{ord(character):04X}; leave it out"
     if len(value) > MAX_TEXT and prompt != "stage_names":
         yield f"{prompt}: {shown(value)} has {len(value)} characters; use {MAX_TEXT} at most"
+
+
+def choice_problems(answers: Mapping[str, str]) -> Iterator[str]:
+    answer = str(answers["command_line"])
+    if answer not in ("True", "False"):  # From a replay or a configuration file.
+        yield f"command_line: {shown(answer)} is neither yes nor no; write true or false"
 
 
 def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
@@ -106,15 +112,22 @@ def stage_problems(answers: Mapping[str, str]) -> Iterator[str]:
         ):
             yield f"stage_names: {shown(as_typed)} is taken by the project itself{becomes}; choose another name"
         seen.setdefault(same_class, as_typed)
-    pool_stage = answers["__pool_stage"]
-    if answers["sub_task_pool"] != "none" and pool_stage not in stages:
-        yield f"sub_task_stage: {shown(answers['sub_task_stage'])} is no stage; choose one of {', '.join(stages)}"
+    yield from pool_problems(answers, stages)
+
+
+def pool_problems(answers: Mapping[str, str], stages: list[str]) -> Iterator[str]:
+    pool, stage = answers["sub_task_pool"], answers["sub_task_stage"].strip()
+    choices = ", ".join(stages)
+    if pool != "none" and stage and answers["__pool_stage"] not in stages:
+        yield f"sub_task_stage: {shown(stage)} is no stage; choose one of {choices}, or leave it empty for no pool"
+    if pool == "processes" and not stage:
+        yield f"sub_task_pool: 'processes' needs a stage; set sub_task_stage to one of {choices}, or the pool to none"
 
 
 def problems(answers: Mapping[str, str]) -> list[str]:
     """All that is wrong with the answers, a line each. Names are looked at once their characters are in order."""
     found = [problem for prompt in FREE_TEXT for problem in text_problems(prompt, answers[prompt])]
-    return found or [*name_problems(answers), *stage_problems(answers)]
+    return found or [*choice_problems(answers), *name_problems(answers), *stage_problems(answers)]
 
 
 if __name__ == "__main__":

@@ -34,12 +34,14 @@ class Bake:
     def text(self, file: str) -> str:
         return (self.path / file).read_text(encoding="utf-8")
 
-    def run(self, *command: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, check: bool = True, stdin: str = "", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
         """Run a command in the project, whose package can be imported. `check`: exit code 0, or the test fails."""
         done = subprocess.run(
             command,
             cwd=self.path,
-            env=environment(PYTHONPATH="src"),
+            env=environment(PYTHONPATH="src", **settings),
             input=stdin,
             capture_output=True,
             text=True,
@@ -49,8 +51,10 @@ class Bake:
         assert not check or done.returncode == 0, f"{command} exits with {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def python(self, *arguments: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        return self.run(sys.executable, *arguments, check=check, stdin=stdin)
+    def python(
+        self, *arguments: str, check: bool = True, stdin: str = "", **settings: str
+    ) -> subprocess.CompletedProcess[str]:
+        return self.run(sys.executable, *arguments, check=check, stdin=stdin, **settings)
 
     def copy(self, folder: Path) -> "Bake":
         """One of your own, to write into."""

@@ -13,37 +13,52 @@ import yaml
 
 from baking import ROOT, Bake, Baker, environment
 
+# With the switches below, each pair of their values is in one of these bakes: see the last test of T5.
 BAKES: dict[str, dict[str, str]] = {
     "the defaults": {},
-    "one stage, named in words, on the newest Python": {
+    "the smallest: one stage, named in words, on the newest Python": {
         "stage_names": "Quality control & R/W",
+        "command_line": "no",
+        "diagnosis": "table",
+        "ci": "none",
         "python_min": "3.14",
         "license": "BSD-3-Clause",
     },
-    "seven stages": {
+    "seven stages, a table, OpenTelemetry": {
         "project_name": "Seven Stages of Ingest",
         "stage_names": "load, Clean up, step 2, step 10, score-all, match, x",
         "sub_task_stage": "step 10",
+        "diagnosis": "table",
+        "metrics": "opentelemetry",
+        "ci": "none",
         "license": "Proprietary",
         "author_name": "Ada Lovelace",
         "author_email": "ada@example.org",
     },
-    "no pool, no CI, OpenTelemetry": {
+    "no pool, Prometheus": {
         "stage_names": "Load, Clean up, Score",
         "sub_task_pool": "none",
-        "metrics": "opentelemetry",
+        "metrics": "prometheus",
         "ci": "none",
     },
-    "a process pool, Prometheus": {
+    "a process pool, a table, Prometheus, no command": {
         "sub_task_pool": "processes",
         "sub_task_stage": "pre_processing",
+        "command_line": "no",
+        "diagnosis": "table",
         "metrics": "prometheus",
         "license": "Apache-2.0",
+    },
+    "stages of one's own, OpenTelemetry, no command": {
+        "stage_names": "Fetch, Parse",
+        "command_line": "no",
+        "metrics": "opentelemetry",
     },
     "the longest names": {
         "project_slug": "p" * 40,
         "package_name": "q" * 40,
         "stage_names": ", ".join(f"{'w' * 27} {number}" for number in range(32)),
+        "sub_task_stage": f"{'w' * 27} 31",
     },
 }
 
@@ -53,58 +68,120 @@ def project(request: pytest.FixtureRequest, bake: Baker) -> Bake:
     return bake(**request.param)
 
 
+WITH_COMMAND = [name for name, answers in BAKES.items() if answers.get("command_line") != "no"]
+
+
+@pytest.fixture(scope="module", params=[BAKES[name] for name in WITH_COMMAND], ids=WITH_COMMAND)
+def project_with_command(request: pytest.FixtureRequest, bake: Baker) -> Bake:
+    return bake(**request.param)
+
+
 TEMPLATE = ROOT / "{{cookiecutter.project_slug}}"
 CORE = TEMPLATE / "src/{{cookiecutter.package_name}}/pipeline_core"
 
+# The answers that switch files, and what each of their values is called below.
+SWITCHES: dict[str, dict[str, set[str]]] = {
+    "command_line": {"yes": {"command"}, "no": set()},
+    "diagnosis": {"full": {"full"}, "table": set()},
+    "sub_task_pool": {"threads": {"pool"}, "none": set()},  # A pool of processes has the files of one of threads.
+    "metrics": {"none": set(), "prometheus": {"metrics", "prometheus"}, "opentelemetry": {"metrics", "opentelemetry"}},
+    "ci": {"github": {"github"}, "none": set()},
+}
+FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a project.
+    ("", "", ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml"),
+    ("github", ".github/workflows/", "ci.yml"),
+    ("", "src/my_pipeline/", "__init__.py pipeline.py py.typed"),
+    ("command", "src/my_pipeline/", "__main__.py cli.py json_logs.py options.py running.py sinks.py sources.py"),
+    ("command full", "src/my_pipeline/", "profile_command.py profiling.py"),
+    ("", "src/my_pipeline/observers/", "__init__.py progress.py report_table.py units.py"),
+    ("full", "src/my_pipeline/observers/", "history.py report_file.py trace.py"),
+    ("full", "src/my_pipeline/observers/", "charts.py report_page.css report_page.py"),
+    ("metrics", "src/my_pipeline/observers/", "instruments.py"),
+    ("prometheus", "src/my_pipeline/observers/", "prometheus_metrics.py"),
+    ("opentelemetry", "src/my_pipeline/observers/", "opentelemetry_metrics.py"),
+    ("", "src/my_pipeline/stages/", "__init__.py load_it.py score.py"),
+    ("pool", "src/my_pipeline/pipeline_core/", "child_process.py sub_task_pool.py"),
+    ("", "tests/", "conftest.py test_pipeline.py"),
+    ("command", "tests/", "test_cli.py test_json_logs.py test_sources.py"),
+    ("command full", "tests/", "test_profiling.py"),
+    ("", "tests/observers/", "test_terminal.py"),
+    ("full", "tests/observers/", "test_report_file.py test_trace.py"),
+    ("prometheus", "tests/observers/", "test_prometheus_metrics.py"),
+    ("opentelemetry", "tests/observers/", "test_opentelemetry_metrics.py"),
+    ("", "tests/stages/", "test_load_it.py test_score.py"),
+]
+# What the files around the code say only where it is there.
+WORDS = {
+    "command": r"--(workers|limit|serial|debug|format|on-error)\b|Exit codes|\bexit|stdin|stdout|typer|scripts|my-pipeline (run|retry)",
+    "full": r"--(report|trace)\b|\b(profile|matplotlib|charts|perfetto|ReportFile|Trace)\b",
+    "pool": r"(?i)sub-?tasks?|\bpools?\b",
+    "prometheus": r"METRICS_|prometheus-client",
+    "opentelemetry": r"OTEL_|opentelemetry-",
+    "github": r"(?i)github",
+}
+AROUND = ("README.md", "pyproject.toml", "demo.py", ".gitignore", ".pre-commit-config.yaml")
 
-def core_files(folder: Path, pool: bool) -> set[str]:
-    """The core, or its tests: all that lies there, but without a pool nothing about it."""
-    files = {path.name for path in folder.glob("*.py")}
-    assert {"__init__.py", "pipeline_manager.py"} <= files or "test_order.py" in files
-    return {file for file in files if pool or not re.search("sub_task_pool|child_process", file)}
+
+def every_combination() -> list[dict[str, str]]:
+    return [dict(zip(SWITCHES, values, strict=True)) for values in itertools.product(*SWITCHES.values())]
+
+
+def asked_for(answers: dict[str, str]) -> set[str]:
+    return set().union(*(SWITCHES[prompt][answer] for prompt, answer in answers.items()))
+
+
+@pytest.fixture(scope="module", params=every_combination(), ids=lambda answers: " ".join(answers.values()))
+def answers(request: pytest.FixtureRequest) -> dict[str, str]:
+    found: dict[str, str] = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def combination(answers: dict[str, str], bake: Baker) -> Bake:
+    return bake(stage_names="Load it, score", sub_task_stage="score", **answers)
+
+
+def test_t5_exactly_the_files_that_the_answers_ask_for(answers: dict[str, str], combination: Bake) -> None:
+    asked = asked_for(answers)
+    there = [(folder, files) for when, folder, files in FILES if {*when.split()} <= asked]
+    expected = {f"{folder}{file}" for folder, files in there for file in files.split()}
+    core = {path.name for path in CORE.glob("*.py")} - {"_init_without_pool.py", "child_process.py", "sub_task_pool.py"}
+    expected |= {f"src/my_pipeline/pipeline_core/{module}" for module in core}
+    old_tests = [path.name for path in (TEMPLATE / "tests/pipeline_core").glob("test_*.py")]  # Until they have left.
+    expected |= {f"tests/pipeline_core/{name}" for name in old_tests if "pool" in asked or "sub_task_pool" not in name}
+    assert combination.files() == expected
+    assert all(any(folder.iterdir()) for folder in combination.path.rglob("*") if folder.is_dir())
+
+
+def test_t5_no_file_speaks_of_what_was_not_asked_for(answers: dict[str, str], combination: Bake) -> None:
+    asked = asked_for(answers)
+    text = "\n".join(combination.text(file) for file in AROUND)
+    found = {part: sorted({match[0] for match in re.finditer(words, text)}) for part, words in WORDS.items()}
+    assert {part: words for part, words in found.items() if part not in asked and words} == {}
+    assert {part for part in asked & {*WORDS} - {"github"} if not found[part]} == set()
+
+
+def test_t6_every_combination_is_laid_out_as_its_own_tools_want_it(combination: Bake) -> None:
+    combination.run("ruff", "check", "--no-cache")
+    combination.run("ruff", "format", "--no-cache", "--check", "--diff")
+
+
+def test_t5_the_bakes_whose_types_and_tests_are_run_have_every_pair_of_answers() -> None:
+    defaults = {prompt: next(iter(values)) for prompt, values in SWITCHES.items()}
+    switched = []
+    for given in BAKES.values():
+        chosen = {prompt: given.get(prompt, default) for prompt, default in defaults.items()}
+        if "stage_names" in given and not given.get("sub_task_stage"):
+            chosen["sub_task_pool"] = "none"
+        elif chosen["sub_task_pool"] == "processes":
+            chosen["sub_task_pool"] = "threads"
+        switched.append({prompt: frozenset(SWITCHES[prompt][answer]) for prompt, answer in chosen.items()})
+    for one, other in itertools.combinations(SWITCHES, 2):
+        pairs = set(itertools.product(*(map(frozenset, SWITCHES[prompt].values()) for prompt in (one, other))))
+        assert pairs - {(bake[one], bake[other]) for bake in switched} == set(), f"{one} with {other}"
 
 
 NAMING_STAGES = tuple(f"{module}.py" for module in ("cli", "demo", "pipeline_manager", "profiling", "trace"))
-ALWAYS = (
-    ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml"
-    " tests/conftest.py tests/test_cli.py tests/test_json_logs.py tests/test_pipeline.py tests/test_profiling.py"
-    " tests/test_sources.py"
-)
-
-
-@pytest.mark.parametrize(
-    ("pool", "metrics", "ci", "licence"),
-    list(
-        itertools.product(
-            ["threads", "processes", "none"],
-            ["none", "prometheus", "opentelemetry"],
-            ["github", "none"],
-            ["MIT", "Proprietary"],
-        )
-    ),
-)
-def test_t5_exactly_the_files_that_the_answers_ask_for(
-    pool: str, metrics: str, ci: str, licence: str, bake: Baker
-) -> None:
-    project = bake(sub_task_pool=pool, metrics=metrics, ci=ci, license=licence, stage_names="Load it, score")
-    package = "src/my_pipeline"
-    own = "__init__ __main__ cli json_logs options pipeline profiling running sinks sources"
-    own += " stages/__init__ stages/load_it stages/score"
-    observers = "__init__.py charts.py history.py progress.py report_file.py report_page.css report_page.py"
-    observers += " report_table.py trace.py units.py"
-    observed = "history progress report_file report_table trace"
-    expected = set(ALWAYS.split())
-    if metrics != "none":
-        own += f" observers/instruments observers/{metrics}_metrics"
-        expected |= {"tests/observers/test_instruments.py", f"tests/observers/test_{metrics}_metrics.py"}
-    expected |= {f"{package}/{module}.py" for module in own.split()} | {f"{package}/py.typed"}
-    expected |= {f"{package}/pipeline_core/{file}" for file in core_files(CORE, pool != "none")}
-    expected |= {f"tests/pipeline_core/{file}" for file in core_files(TEMPLATE / "tests/pipeline_core", pool != "none")}
-    expected |= {f"{package}/observers/{file}" for file in observers.split()}
-    expected |= {f"tests/observers/test_{subject}.py" for subject in observed.split()}
-    expected |= {"tests/stages/test_load_it.py", "tests/stages/test_score.py"}
-    expected |= {".github/workflows/ci.yml"} if ci == "github" else set()
-    assert project.files() == expected
 
 
 def test_t5_nothing_is_left_over(project: Bake) -> None:
@@ -132,10 +209,7 @@ def test_t6_clean_as_rendered(tool: str, project: Bake) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in BAKES if name != "the defaults"])  # Whose tests a stranger runs.
 def test_t6_its_own_tests_pass(name: str, bake: Baker) -> None:
-    """Those of the verdict take half a minute, and know nothing of names: only bakes with other parts run them."""
-    same_parts = not {"sub_task_pool", "metrics"} & set(BAKES[name])
-    known = ["--ignore-glob=*test_verdict*", "--ignore-glob=*test_profiling*"] if same_parts else []
-    bake(**BAKES[name]).python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", *known)
+    bake(**BAKES[name]).python("-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider")
 
 
 @pytest.mark.slow  # It runs mypy.
@@ -161,7 +235,7 @@ def test_t5_dependencies_are_what_the_code_imports_and_the_group_dev_what_the_re
     needed = {DISTRIBUTIONS.get(module, module) for module in imported - {project.package}}
     assert names_of(settings["project"]["dependencies"]) == needed
     where_needed = set(re.findall(r"^ +(?:from (?=[\w.]+ import )|import (?=[\w.]+$))(\w+)", code, re.MULTILINE))
-    extras = names_of(list(itertools.chain(*settings["project"]["optional-dependencies"].values())))
+    extras = names_of(list(itertools.chain(*settings["project"].get("optional-dependencies", {}).values())))
     assert extras == where_needed - imported - sys.stdlib_module_names
     check = project.text("README.md").split("## Check")[1]
     tools = set(
@@ -222,6 +296,14 @@ def test_t2_the_oldest_python_is_said_and_is_what_ci_begins_with(oldest: int, ba
     assert [line.strip() for line in check["run"].splitlines()][5:9] == [*promised[1:4], promised[0]]
 
 
+def test_t5_a_pool_of_processes_has_the_files_of_one_of_threads(bake: Baker) -> None:
+    threads, processes = (bake(stage_names="one", sub_task_stage="one", sub_task_pool=pool) for pool in POOLS)
+    assert threads.files() == processes.files()
+
+
+POOLS = ("threads", "processes")
+
+
 @pytest.mark.parametrize(("pool", "executor"), [("threads", ["thread"]), ("processes", ["process"]), ("none", [])])
 def test_t2_the_pool_is_of_the_kind_that_was_asked_for(pool: str, executor: list[str], bake: Baker) -> None:
     project = bake(sub_task_pool=pool)
@@ -231,7 +313,8 @@ def test_t2_the_pool_is_of_the_kind_that_was_asked_for(pool: str, executor: list
     )
 
 
-def test_p3_the_command_leads_to_a_function(project: Bake) -> None:
+def test_p3_the_command_leads_to_a_function(project_with_command: Bake) -> None:
+    project = project_with_command
     ((name, target),) = tomllib.loads(project.text("pyproject.toml"))["project"]["scripts"].items()
     module, function = target.split(":")
     shown = project.python(
@@ -240,13 +323,43 @@ def test_p3_the_command_leads_to_a_function(project: Bake) -> None:
     assert f"Usage: {name}" in shown.stdout
 
 
-def test_p4_the_readme_names_what_is_there_and_its_code_runs(project: Bake) -> None:
+def test_p3_without_a_command_nothing_is_installed_for_one(bake: Baker) -> None:
+    settings = tomllib.loads(bake(command_line="no").text("pyproject.toml"))["project"]
+    assert "scripts" not in settings
+    assert names_of(settings["dependencies"]) == {"rich"}
+
+
+def test_p4_the_readme_names_what_is_there_and_its_code_runs(project: Bake, tmp_path: Path) -> None:
     readme = project.text("README.md")
     named = re.findall(r"`((?:src|tests)/[^`]*)`", readme)
     assert len(named) >= 4
     assert all((project.path / path).exists() for path in named)
-    (code,) = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
-    assert project.python("-c", code).stdout == "{'id': 1}\n{'id': 2}\n"
+    programs = re.findall(r"^```python\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL)
+    assert programs
+    copy = project.copy(tmp_path)
+    for program in programs:
+        assert copy.python("-W", "error", "-c", program).stdout == "{'id': 1}\n{'id': 2}\n"
+
+
+def test_p4_the_readme_names_commands_and_options_that_there_are(project_with_command: Bake) -> None:
+    project = project_with_command
+    readme = project.text("README.md")
+    (name,) = tomllib.loads(project.text("pyproject.toml"))["project"]["scripts"]
+    named = set(re.findall(rf"(?<![\w=-]){name} ([a-z-]+)", readme))
+    assert {"run", "retry", "graph"} <= named
+    helps = [project.python("-m", project.package, command, "--help", COLUMNS="500").stdout for command in named]
+    known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
+    others = {"--group", "--upgrade", "--check"}  # Pip's and ruff's.
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", readme)) <= known | others
+
+
+def test_t7_an_update_is_told_to_leave_what_is_the_users(project: Bake) -> None:
+    skipped = tomllib.loads(project.text("pyproject.toml"))["tool"]["cruft"]["skip"]
+    assert set(skipped) == {
+        *[f"src/{project.package}/{own}" for own in ("pipeline.py", "stages")],
+        *["tests/stages", "tests/test_pipeline.py"],
+    }
+    assert all((project.path / path).exists() for path in skipped)
 
 
 @pytest.mark.slow
@@ -272,31 +385,66 @@ def test_t6_git_sees_nothing_of_what_tools_and_runs_leave(bake: Baker, tmp_path:
 
 
 @pytest.mark.slow
-def test_t3_stages_may_be_called_like_the_tests_of_the_core(bake: Baker) -> None:
-    names = [path.stem.removeprefix("test_") for path in sorted((TEMPLATE / "tests/pipeline_core").glob("test_*.py"))]
-    bake(stage_names=", ".join(names[:3])).python("-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider")
+def test_t3_stages_may_be_called_like_the_tests_of_other_parts(bake: Baker) -> None:
+    names = [path.stem.removeprefix("test_") for path in sorted((bake().path / "tests/observers").glob("test_*.py"))]
+    bake(stage_names=", ".join(names)).python("-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider")
 
 
-def test_p1_runs_before_any_edit_in_order(project: Bake) -> None:
+def test_p1_runs_before_any_edit_in_order(project_with_command: Bake) -> None:
+    project = project_with_command
     done = project.python("-m", project.package, "run", stdin='{"a":1}\n{"a":2}\n')
     assert [json.loads(line) for line in done.stdout.splitlines()] == [{"a": 1}, {"a": 2}]
 
 
 def test_p4_the_picture_shows_the_stages_in_their_order(project: Bake) -> None:
     (drawn,) = re.findall(r"^```mermaid\n(.*?)^```$", project.text("README.md"), re.MULTILINE | re.DOTALL)
-    printed = project.python("-m", project.package, "graph").stdout
     flow = [line for line in drawn.splitlines() if "sub-tasks" not in line]
-    assert flow == printed.splitlines()
-    names = re.findall(r'--> s\d+\["(\w+)"\]$', printed, re.MULTILINE)
-    assert names == re.findall(r'name="(\w+)"', project.text(f"src/{project.package}/pipeline.py").split("=on_dead")[1])
+    names = re.findall(r'--> s\d+\["(\w+)"\]$', "\n".join(flow), re.MULTILINE)
+    asked = f"from {project.package}.pipeline import build_pipeline; print(*build_pipeline().stage_names)"
+    assert project.python("-c", asked).stdout.split() == names
     modules = {path.stem for path in project.path.glob("src/*/stages/*.py")} - {"__init__"}
     assert modules == set(names)
 
 
+def test_p4_the_command_prints_the_picture_of_the_readme(project_with_command: Bake) -> None:
+    project = project_with_command
+    printed = project.python("-m", project.package, "graph").stdout
+    assert printed in re.sub(r".*sub-tasks.*\n", "", project.text("README.md"))
+
+
+@pytest.mark.parametrize(
+    ("given", "stage"),
+    [
+        ({}, "post_processing"),
+        ({"sub_task_pool": "none"}, None),
+        ({"stage_names": "load, score"}, None),
+        ({"stage_names": "load, score", "sub_task_stage": "Load"}, "load"),
+        ({"sub_task_stage": ""}, None),
+    ],
+)
+def test_t2_a_stage_has_a_pool_by_default_or_where_it_is_named(
+    given: dict[str, str], stage: str | None, bake: Baker
+) -> None:
+    project = bake(**given)
+    stages = (project.path / "src/my_pipeline/stages").glob("*.py")
+    assert [path.stem for path in stages if "SubTaskPoolWorker" in path.read_text()] == ([stage] if stage else [])
+    core = project.python("-c", "from my_pipeline import pipeline_core; print(*pipeline_core.__all__)").stdout.split()
+    assert ("SubTaskPoolWorker" in core) == (stage is not None)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("stages", "slowest"), [("load, score, store", "score"), ("score", "score")])
-def test_p2_the_demo_shows_progress_order_errors_and_the_slowest_stage(stages: str, slowest: str, bake: Baker) -> None:
-    shown = bake(stage_names=stages).python("demo.py").stdout
+@pytest.mark.parametrize(
+    ("slowest", "given"),
+    [
+        ("score", {"stage_names": "load, score, store"}),
+        ("score", {"stage_names": "score"}),
+        ("model_inference", {"command_line": "no", "diagnosis": "table", "sub_task_pool": "none"}),
+    ],
+)
+def test_p2_the_demo_shows_progress_order_errors_and_the_slowest_stage(
+    slowest: str, given: dict[str, str], bake: Baker
+) -> None:
+    shown = bake(**given).python("demo.py").stdout
     assert "in order: True" in shown
     assert f"{slowest} limits the run" in shown
     assert "simulated failure" in shown
@@ -310,8 +458,21 @@ def test_t6_the_core_has_no_jinja_and_only_the_standard_library() -> None:
         assert imported <= sys.stdlib_module_names, f"{module.name} imports {imported - sys.stdlib_module_names}"
 
 
+def test_t5_the_core_without_a_pool_is_the_core_less_the_pool() -> None:
+    """It has a complete module in the place of `__init__.py`, so that no file is edited; the two stay in step."""
+    whole, without_pool = (CORE.joinpath(name).read_text("utf-8") for name in ("__init__.py", "_init_without_pool.py"))
+    lines = whole.splitlines()
+    assert len([line for line in lines if "SubTaskPoolWorker" in line]) == 2
+    assert without_pool.splitlines() == [line for line in lines if "SubTaskPoolWorker" not in line]
+
+
+def test_t8_the_templates_paths_are_legal_on_windows() -> None:
+    paths = [path for path in TEMPLATE.rglob("*") if not re.search("__pycache__|_cache", str(path))]
+    assert [path for path in paths if re.search(r'[<>:"|?*\\]|[. ]$', path.name)] == []
+
+
 def test_the_next_steps_name_the_folder_and_repeat_the_bake(tmp_path: Path) -> None:
-    answers = ["project_name=It's mine", "stage_names=Load it, score", "sub_task_pool=none"]
+    answers = ["project_name=It's mine", "stage_names=Load it, score", "sub_task_stage=score", "command_line=no"]
     first, again = tmp_path / "first", tmp_path / "again"
     for folder in (first, again):
         folder.mkdir()

@@ -137,6 +137,7 @@ def test_t2_up_to_32_stages(tmp_path: Path) -> None:
         ("author_name", "\ud800"),
         ("author_name", "x" * 10_000),
         ("sub_task_stage", "elsewhere"),
+        ("sub_task_stage", "🙂"),
     ],
 )
 def test_t4_a_bad_answer_is_refused_in_one_line(prompt: str, value: str, tmp_path: Path) -> None:
@@ -145,6 +146,44 @@ def test_t4_a_bad_answer_is_refused_in_one_line(prompt: str, value: str, tmp_pat
     assert re.search(r"(; |, )[a-z]", problem.removeprefix(prompt)), "the mend"
     assert "\n" not in problem
     assert len(problem) < 400
+
+
+def test_t2_a_pool_of_processes_without_a_stage_is_refused_and_one_of_threads_is_none(tmp_path: Path) -> None:
+    own = {"stage_names": "Load it, score"}
+    (problem,) = problems(tmp_path, sub_task_pool="processes", **own)
+    assert re.fullmatch(
+        "sub_task_pool: 'processes' needs a stage; set sub_task_stage to one of load_it, score, .*", problem
+    )
+    assert problems(tmp_path, sub_task_pool="processes", sub_task_stage="Load it", **own) == []
+    assert problems(tmp_path, sub_task_pool="threads", **own) == []
+    assert [answers(sub_task_pool=pool, **own)["__pool"] for pool in ("threads", "none")] == ["none", "none"]
+
+
+def test_t2_an_unused_stage_of_a_pool_does_no_harm(tmp_path: Path) -> None:
+    assert problems(tmp_path, sub_task_pool="none", sub_task_stage="elsewhere") == []
+    assert answers(sub_task_pool="none", sub_task_stage="elsewhere")["__pool_stage"] == ""
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("yes", True), ("no", False), ("False", False), ("1", True)])
+def test_t2_yes_and_no_are_booleans(typed: str, meant: bool, tmp_path: Path) -> None:
+    module = hook("post_gen_project", tmp_path, command_line=typed)
+    assert module.ANSWERS["command_line"] is meant
+    assert f"command_line={'yes' if meant else 'no'}" in module.repeat_command(module.ANSWERS).split()
+
+
+def test_t4_what_a_file_says_is_neither_yes_nor_no_is_refused(tmp_path: Path) -> None:
+    module = hook("pre_gen_project", tmp_path)
+    (problem,) = module.problems(module.ANSWERS | {"command_line": "0"})
+    assert problem == "command_line: '0' is neither yes nor no; write true or false"
+
+
+@pytest.mark.parametrize("switched", [{"command_line": "no"}, {"diagnosis": "table"}, {"sub_task_pool": "none"}])
+def test_t3_names_of_a_project_stay_taken_whatever_it_has_today(switched: dict[str, str], tmp_path: Path) -> None:
+    for name in ("cli", "profile command", "profiling", "sub task pool", "json logs", "sinks"):
+        (problem,) = problems(tmp_path, stage_names=name, **switched)
+        assert "taken by the project itself" in problem
+    (problem,) = problems(tmp_path, package_name="typer", **switched)
+    assert "is the name of another module" in problem
 
 
 def test_t4_every_problem_is_told_at_once_and_nothing_stays(tmp_path: Path) -> None:
@@ -179,16 +218,17 @@ def test_t4_an_existing_project_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in mine.parent.iterdir()] == ["mine.txt"]
 
 
-def test_t7_baking_over_a_project_keeps_its_stages_and_what_the_template_never_had(tmp_path: Path) -> None:
+def test_t10_baking_over_a_project_keeps_what_the_user_has_and_what_the_template_never_had(tmp_path: Path) -> None:
     assert bake_by_command(tmp_path).returncode == 0
     mine = ["src/my_pipeline/stages/pre_processing.py", "tests/stages/test_pre_processing.py"]
-    mine += [".github/workflows/own.yml", ".venv/lib/__pycache__/a.pyc"]
+    mine += [".github/workflows/own.yml", ".venv/lib/__pycache__/a.pyc", ".model_cache/weights", ".github/ISSUE.md"]
+    mine += ["src/other/__pycache__/a.pyc", "src/other/observers/trace.py", "src/other/pipeline_core/sub_task_pool.py"]
     for file in mine:
         (tmp_path / "my-pipeline" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "my-pipeline" / file).write_text("mine")
-    assert bake_by_command(tmp_path, "-f", "ci=none").returncode == 0
-    assert [(tmp_path / "my-pipeline" / file).read_text() for file in mine] == ["mine"] * 4
-    assert not (tmp_path / "my-pipeline/.github/workflows/ci.yml").exists()
+    others = ["ci=none", "command_line=no", "diagnosis=table", "sub_task_pool=none"]
+    assert bake_by_command(tmp_path, "-f", *others).returncode == 0
+    assert [(tmp_path / "my-pipeline" / file).read_text() for file in mine] == ["mine"] * len(mine)
 
 
 def test_t8_a_terminal_that_cannot_show_the_name_does_not_stop_a_bake(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def bake(folder: Path, prompt: str, value: str) -> subprocess.CompletedProcess[s
         "from cookiecutter.main import cookiecutter\n"
         "name, value = json.loads(sys.argv[2])\n"
         "prompt.read_user_variable = lambda var, default, *_, **__: value if var == name else default\n"
+        "prompt.read_user_yes_no = lambda var, default, *_, **__: default\n"
         "prompt.read_user_choice = lambda var, options, *_, **__: options[0]\n"
         "cookiecutter(sys.argv[1])\n"
     )

@@ -1,12 +1,13 @@
 """The update path (T7): a project takes up what changed in the template, and keeps what is the user's."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from baking import Bake, environment
+from baking import Bake, Baker, environment
 
 
 @pytest.fixture
@@ -70,3 +71,28 @@ def test_t7_cruft_and_cookiecutter_render_the_same(checkout: Path, tmp_path: Pat
     one, other = (Bake(tmp_path / tool / "my-pipeline", "my_pipeline") for tool in ("cruft", "cookiecutter"))
     assert one.files() == other.files() | {".cruft.json"}
     assert all(one.text(file) == other.text(file) for file in other.files())
+
+
+@pytest.mark.slow
+def test_t7_an_answer_can_be_changed_by_an_update(
+    checkout: Path, tmp_path: Path, git: dict[str, str], bake: Baker
+) -> None:
+    call("git init -q", checkout, git)
+    commit(checkout, git)
+    call(f"cruft create {checkout} --no-input --output-dir {tmp_path}", tmp_path, git)
+    project = Bake(tmp_path / "my-pipeline", "my_pipeline")
+    call("git init -q", project.path, git)
+    commit(project.path, git)
+    less = {"command_line": "no", "diagnosis": "table", "metrics": "prometheus", "ci": "none"}
+    more = {"command_line": "yes", "diagnosis": "full", "metrics": "none", "ci": "github"}
+    for changed in (less, more):
+        answers = json.dumps(changed, separators=(",", ":"))
+        call(f"cruft update --skip-apply-ask --variables-to-update {answers}", project.path, git)
+        commit(project.path, git)
+        listed = call("git ls-files", project.path, git).stdout.split()
+        fresh = bake(project_name="My Pipeline", **changed)
+        assert {*listed} == fresh.files() | {".cruft.json"}
+        assert [file for file in fresh.files() - YOURS if project.text(file) != fresh.text(file)] == []
+
+
+YOURS = {"src/my_pipeline/pipeline.py", "tests/test_pipeline.py"}  # Which an update leaves as they are.

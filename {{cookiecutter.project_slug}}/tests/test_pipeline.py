@@ -1,14 +1,17 @@
-"""The whole flow, and the command around it."""
+"""The whole flow{{ ', and the command around it' if cookiecutter.command_line }}."""
 
+{% if cookiecutter.command_line -%}
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+{% endif -%}
 from {{ cookiecutter.package_name }}.pipeline import (
     build_pipeline,
 )
+{%- if cookiecutter.command_line %}
 
 PROJECT = Path(__file__).parent.parent
 
@@ -19,6 +22,7 @@ def command(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str
     return subprocess.run(
         call, input=stdin, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=60
     )
+{%- endif %}
 
 
 def test_every_item_comes_out_once_and_in_order() -> None:
@@ -29,6 +33,7 @@ def test_every_item_comes_out_once_and_in_order() -> None:
 def test_threads_give_what_the_plain_loop_gives() -> None:
     items = [{"id": number} for number in range(100)]
     assert list(build_pipeline().run(items)) == list(build_pipeline().run(items, serial=True))
+{%- if cookiecutter.command_line %}
 
 
 def test_the_command_reads_stdin_and_writes_stdout() -> None:
@@ -64,3 +69,4 @@ def test_a_file_that_is_not_there_is_bad_usage(tmp_path: Path) -> None:
     done = command("run", str(tmp_path / "missing.jsonl"))
     assert done.returncode == 2
     assert "cannot open" in done.stderr
+{%- endif %}

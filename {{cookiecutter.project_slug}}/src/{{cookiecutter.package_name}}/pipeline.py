@@ -32,7 +32,7 @@ def build_pipeline(
     pipeline.add_worker(
         {{ worker(stage) }},
         name="{{ stage }}",
-        worker_args={"executor": "{{ 'process' if cookiecutter.sub_task_pool == 'processes' else 'thread' }}", "sub_workers": 4},
+        worker_args={"executor": "{{ 'process' if cookiecutter.__pool == 'processes' else 'thread' }}", "sub_workers": 4},
     )
 {%- else %}
     pipeline.add_worker({{ worker(stage) }}, name="{{ stage }}", workers=1)
