@@ -17,7 +17,7 @@ needs("observers.report_file", "matplotlib")
 
 from my_pipeline.observers.charts import over_time
 from my_pipeline.observers.history import History, Sample, StageSample
-from my_pipeline.observers.report_file import check_report_path, write_report
+from my_pipeline.observers.report_file import ReportFile, check_report_path, write_report
 from my_pipeline.observers.units import duration, rate
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager, StageReport
 
@@ -221,6 +221,45 @@ def test_a_report_that_was_there_stays_until_the_new_one_is_complete(
     assert path.read_text(encoding="utf-8") == "old"
     assert json.loads(written[0])["state"] == "new"
     assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_the_file_around_a_run_has_its_history_and_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    pipeline = PipelineManager().add_worker(Picky)
+    with ReportFile(pipeline, path):
+        list(pipeline.run(range(3)))
+        assert not path.exists()
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert (told["state"], told["delivered"], told["verdict"]) == ("completed", 3, str(pipeline.report.verdict))
+    assert [sample["delivered"] for sample in told["history"]][:: len(told["history"]) - 1] == [0, 3]
+
+
+def test_the_file_around_a_run_that_fails_tells_of_the_error(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    pipeline = PipelineManager().add_worker(Picky)
+    with pytest.raises(PipelineError, match="no 3"), ReportFile(pipeline, path):
+        list(pipeline.run(range(5)))
+    told = json.loads(path.read_text(encoding="utf-8"))
+    assert (told["state"], told["error"]["item"]) == ("failed", "3")
+
+
+def test_the_file_around_a_run_is_refused_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ends in \.json or \.html"):
+        ReportFile(PipelineManager().add_worker(Picky), tmp_path / "report.pdf")
+
+
+def test_a_report_that_cannot_be_written_is_an_error_but_hides_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "folder"
+    for items, raised in ((range(3), OSError), (range(5), PipelineError)):
+        folder.mkdir()
+        pipeline = PipelineManager().add_worker(Picky)
+        with pytest.raises(raised), ReportFile(pipeline, folder / "report.json"):  # noqa: PT012
+            folder.rmdir()
+            list(pipeline.run(items))
+    assert "cannot write" in caplog.text
+    assert "report.json" in caplog.text
 
 
 def test_matplotlib_is_imported_for_a_page_only(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ needs("observers.trace")
 
 from my_pipeline import pipeline_core
 from my_pipeline.observers import trace
-from my_pipeline.observers.trace import Trace
+from my_pipeline.observers.trace import Trace, check_trace_path
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager
 
 Slice = dict[str, Any]
@@ -304,6 +304,16 @@ def test_a_disk_that_is_full_is_said_at_the_end_and_the_run_goes_on(
 def test_a_folder_that_is_not_there_is_an_error_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), Trace(PipelineManager().add_worker(Pass), tmp_path / "none" / "trace.json"):
         pass
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("none/trace.json", "no folder .*none: make it first"), (".", "is a folder")]
+)
+def test_a_path_that_will_not_do_is_refused_in_one_line(name: str, said: str, tmp_path: Path) -> None:
+    check_trace_path(tmp_path / "trace.json")
+    with pytest.raises(ValueError, match=said) as refused:
+        check_trace_path(tmp_path / name)
+    assert "\n" not in str(refused.value)
 
 
 def test_it_must_begin_before_the_run(tmp_path: Path) -> None:
