@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -26,8 +26,18 @@ RECENT = 5.0  # seconds over which rates and busy shares are taken
 NARROW = 70  # Columns of a terminal below which a stage's row leaves out what matters least.
 
 
+class Moment(NamedTuple):
+    """The report at one moment, and how many items were done: never fewer than at an earlier moment."""
+
+    report: PipelineReport
+    done: int
+
+
 class Progress:
     """Shows how far the run is. It looks at the manager's report from a thread of its own.
+
+    The count of items done never goes backwards. Where results of a stage wait for their turn it runs ahead, and then
+    stands still until the rest has caught up.
 
     `total` says how many items there will be, or None; it is called in that thread, once. Logs that go through
     `console` meanwhile appear above the table.
@@ -38,7 +48,7 @@ class Progress:
     ) -> None:
         self._pipeline, self._console, self._count = pipeline, console, total
         self._total: int | None = None
-        self._seen: deque[PipelineReport] = deque()
+        self._seen: deque[Moment] = deque()
         self._over = Event()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
         self._live: Live | None = None
@@ -80,8 +90,8 @@ class Progress:
             wide = heading == ""
             stages.add_column(heading, justify="left" if wide else "right", overflow="ellipsis", no_wrap=True)
         stages.add_row(*(Text(heading, style="dim") for heading in headings))
-        for old, stage in zip(before.stages, now.stages, strict=True):
-            busy = f"{_recently_busy(old, stage, before.seconds, now.seconds):.0%}"
+        for old, stage in zip(before.report.stages, now.report.stages, strict=True):
+            busy = f"{_recently_busy(old, stage, before.report.seconds, now.report.seconds):.0%}"
             row: list[RenderableType] = [
                 Text(stage.name),
                 f"{stage.received:,}",
@@ -93,8 +103,8 @@ class Progress:
             stages.add_row(*(row[:2] + row[3:] if narrow else [*row, failed]))
         return Group(self._headline(before, now), stages)
 
-    def _headline(self, before: PipelineReport, now: PipelineReport) -> RenderableType:
-        done, speed = finished(now), self._rate(before, now)
+    def _headline(self, before: Moment, now: Moment) -> RenderableType:
+        done, speed = now.done, _rate(before, now)
         line = Table.grid(padding=(0, 1, 0, 0))
         parts: list[RenderableType] = [Text(self._pipeline.name, style="bold", overflow="ellipsis", no_wrap=True)]
         if self._total:
@@ -113,31 +123,39 @@ class Progress:
 
     def _line(self) -> str:
         before, now = self._glance()
-        done, speed = finished(now), self._rate(before, now)
+        done, speed = now.done, _rate(before, now)
         of = f" of {self._total:,}" if self._total else ""
         left = f", {duration((self._total - done) / speed)} left" if self._total and speed else ""
-        return f"{self._pipeline.name}: {done:,}{of} items, {rate(speed)}/s{left}, {now.failed} failed"
+        return f"{self._pipeline.name}: {done:,}{of} items, {rate(speed)}/s{left}, {now.report.failed} failed"
 
-    def _glance(self) -> tuple[PipelineReport, PipelineReport]:
-        """The report of some seconds ago, or the first one, and that of now."""
-        now = self._pipeline.report
+    def _glance(self) -> tuple[Moment, Moment]:
+        """A moment some seconds ago, or the first one, and now."""
+        report = self._pipeline.report
+        now = Moment(report, max(finished(report), self._seen[-1].done if self._seen else 0))
         self._seen.append(now)
-        while len(self._seen) > 2 and now.seconds - self._seen[1].seconds > RECENT:
+        while len(self._seen) > 2 and report.seconds - self._seen[1].report.seconds > RECENT:
             self._seen.popleft()
         return self._seen[0], now
 
-    @staticmethod
-    def _rate(before: PipelineReport, now: PipelineReport) -> float:
-        """Items finished a second."""
-        if before is now:
-            return finished(now) / now.seconds if now.seconds else 0.0
-        return (finished(now) - finished(before)) / max(now.seconds - before.seconds, 1e-9)
-
 
 def finished(report: PipelineReport) -> int:
-    """How many of the items read are done with, whatever became of them."""
-    inside = sum(s.queued + s.received - s.processed - s.filtered - s.failed - s.aborted for s in report.stages)
-    return max(0, report.read - inside)
+    """How many of the items read are done with, whatever became of them.
+
+    Behind a stage that yields several outputs for an item, so many together stand for that item.
+    """
+    inside, outputs = 0.0, 1.0
+    for stage in report.stages:
+        done = stage.processed + stage.filtered + stage.failed + stage.aborted
+        inside += (stage.queued + stage.received - done) / outputs
+        outputs *= max(1.0, stage.emitted / max(1, stage.processed))
+    return max(0, int(report.read - inside))
+
+
+def _rate(before: Moment, now: Moment) -> float:
+    """Items done a second."""
+    if before is now:
+        return now.done / now.report.seconds if now.report.seconds else 0.0
+    return (now.done - before.done) / max(now.report.seconds - before.report.seconds, 1e-9)
 
 
 def _recently_busy(old: StageReport, stage: StageReport, then: float, now: float) -> float:

@@ -3,28 +3,25 @@
 import io
 import logging
 import re
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
+from diagnosis_helpers import needs
+
+needs("observers.progress", "rich")
+
+from my_pipeline.observers import progress
+from my_pipeline.observers.progress import Progress
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 from rich.console import Console
 
-from {{ cookiecutter.package_name }}.observers import (
-    progress,
-)
-from {{ cookiecutter.package_name }}.observers.progress import (
-    Progress,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-)
+Until = Callable[[Callable[[], object]], None]
 
 SEQUENCES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # What moves the cursor and sets colours.
 LOGGED = range(0, 500, 50)
-
-pytestmark = pytest.mark.usefixtures("no_thread_left")
 
 
 class Mixed(BaseWorker[int, int]):
@@ -79,19 +76,23 @@ def test_with_a_total_it_ends_at_100_percent_filtered_and_failed_items_included(
     assert re.search(r"slow +500 +450 +·{8} +\d+% +50", table)
 
 
-def test_it_moves_while_the_run_goes_on_and_leaves_the_cursor_as_it_was() -> None:
+def test_it_moves_while_the_run_goes_on_and_leaves_the_cursor_as_it_was(until: Until) -> None:
     pipeline, console = mixed(), terminal()
+
+    def percents() -> list[int]:
+        return [int(percent) for percent in re.findall(r"(\d+)% \d[\d,]*/1,000", SEQUENCES.sub("", shown(console)))]
+
     with Progress(pipeline, console, lambda: 1000):
         for number, _ in enumerate(pipeline.run(range(1000))):
-            if number == 300:
-                time.sleep(0.6)  # Two refreshes, at least.
+            if number in (300, 600):
+                refreshes = len(percents())
+                until(lambda refreshes=refreshes: len(percents()) > refreshes)  # type: ignore[misc]
     text = shown(console)
-    percents = [int(percent) for percent in re.findall(r"(\d+)% \d[\d,]*/1,000", SEQUENCES.sub("", text))]
-    assert len(percents) > 2
     assert "slow" in text
     assert "left" in text
     assert "mixed" in text
-    assert percents == sorted(percents)
+    assert percents() == sorted(percents())
+    assert percents()[-1] > percents()[0]
     assert text.rfind("\x1b[?25h") > text.rfind("\x1b[?25l")  # The cursor is back.
 
 
@@ -106,13 +107,13 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     assert ("failed" in plain(watching, width)) == (width >= progress.NARROW)
 
 
-def test_no_color_means_none() -> None:
+def test_no_color_means_none(until: Until) -> None:
     pipeline = mixed()
     console = Console(file=io.StringIO(), force_terminal=True, width=100, _environ={"NO_COLOR": "1"})
     with Progress(pipeline, console):
         for number, _ in enumerate(pipeline.run(range(100))):
             if number == 50:
-                time.sleep(0.6)
+                until(lambda: "slow" in shown(console))
     assert "slow" in shown(console)
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", shown(console))
 
@@ -128,27 +129,30 @@ def test_logs_of_the_meantime_are_whole_lines() -> None:
 
 
 def test_without_a_terminal_there_is_a_log_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, until: Until
 ) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY", 0.05)
     caplog.set_level(logging.INFO)
     pipeline, console = mixed(), Console(file=io.StringIO())
+
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name.endswith("observers")]
+
     with Progress(pipeline, console, lambda: 300):
-        list(pipeline.run(range(300)))
-    lines = [record.getMessage() for record in caplog.records if record.name.endswith("observers")]
-    assert lines
-    assert all(re.fullmatch(r"mixed: \d+ of 300 items, .+/s(, .+ left)?, \d+ failed", line) for line in lines)
+        for number, _ in enumerate(pipeline.run(range(300))):
+            if number == 100:
+                until(lambda: len(lines()) >= 2)
+    assert all(re.fullmatch(r"mixed: \d+ of 300 items, .+/s(, .+ left)?, \d+ failed", line) for line in lines())
     assert shown(console) == ""
 
 
-def test_it_ends_at_once_with_the_loop_that_it_watches() -> None:
+def test_it_ends_at_once_with_the_loop_that_it_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LOG_EVERY", 1e6)  # seconds: a test that waited for it would not end.
     pipeline = mixed()
-    start = time.monotonic()
     with Progress(pipeline, Console(file=io.StringIO())):
         results = pipeline.run(count())
         next(results)
-        results.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - start < progress.LOG_EVERY / 2
+        results.close()
 
 
 def test_a_total_that_cannot_be_found_out_is_none() -> None:
@@ -160,3 +164,60 @@ def test_a_total_that_cannot_be_found_out_is_none() -> None:
     with watching:
         list(pipeline.run(range(20)))
     assert "20 items" in plain(watching)
+
+
+class Held(BaseWorker[int, int]):
+    """Waits at number 0."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        self.gate = gate
+
+    def process_item(self, item: int) -> int:
+        if item == 0:
+            self.gate.wait()
+        return item
+
+
+def test_what_is_shown_never_goes_backwards(gate: threading.Event, until: Until) -> None:
+    """Results of the first stage wait for number 0 to come first, and then for the second stage."""
+    first = threading.Event()
+    pipeline = PipelineManager()
+    pipeline.add_worker(Held, name="first", workers=4, worker_args={"gate": first})
+    pipeline.add_worker(Held, name="second", worker_args={"gate": gate})
+    watching = Progress(pipeline, terminal())
+    pipeline.start(range(20))
+    until(lambda: pipeline.report.stages[0].processed >= 3)
+    before = plain(watching)
+    first.set()
+    until(lambda: pipeline.report.stages[0].emitted == 20)
+    after = plain(watching)
+    gate.set()
+    pipeline.wait_for_completion()
+    counts = [int(re.findall(r"(\d+) items", table)[0]) for table in (before, after, plain(watching))]
+    assert counts == sorted(counts)
+    assert counts[-1] == 20
+    assert not re.search(r"-\d", after)
+
+
+def test_items_are_done_one_after_the_other_also_behind_a_stage_that_expands(
+    gate: threading.Event, until: Until
+) -> None:
+    class Expand(BaseWorker[int, int]):
+        def process_item(self, item: int) -> Iterator[int]:
+            yield from range(50 * item, 50 * item + 50)
+
+    class Stops(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            if item == 120:
+                gate.wait()
+            return item
+
+    pipeline = PipelineManager().add_worker(Expand).add_worker(Stops, name="stops")
+    watching = Progress(pipeline, terminal(), lambda: 4)
+    with watching:
+        pipeline.start(range(4))
+        until(lambda: pipeline.report.stages[1].processed == 120 and pipeline.report.stages[0].processed == 4)
+        assert "2/4" in plain(watching)
+        gate.set()
+        pipeline.wait_for_completion()
+    assert "100% 4/4" in plain(watching)

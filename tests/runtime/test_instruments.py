@@ -2,14 +2,12 @@
 
 from dataclasses import replace
 
-from {{ cookiecutter.package_name }}.observers.instruments import (
-    INSTRUMENTS,
-    Readings,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    PipelineReport,
-    StageReport,
-)
+from diagnosis_helpers import needs_metrics
+
+needs_metrics("prometheus")
+
+from my_pipeline.observers.instruments import INSTRUMENTS, Readings
+from my_pipeline.pipeline_core import PipelineReport, StageReport
 
 STAGE = StageReport("s", 1, 2, 3, 4, 5, 6, 7, 8, 0.1, 0.2, 0.3, 0.4, 0.5, queued=9, queue_size=10)
 REPORT = PipelineReport("p", "running", 1.0, 11, 0, 0, (STAGE,), 12, 0, 0, (), None, 0.6, 0.7)

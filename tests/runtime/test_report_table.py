@@ -2,19 +2,16 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
-from rich.console import Console
+from diagnosis_helpers import needs
 
-from {{ cookiecutter.package_name }}.observers.report_table import (
-    ReportTable,
-    bar,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-    PipelineReport,
-)
+needs("observers.report_table", "rich")
+
+from my_pipeline.observers.report_table import ReportTable, bar
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport
+from rich.console import Console
 
 
 class Drops(BaseWorker[int, int]):
@@ -64,7 +61,5 @@ def test_a_bar_shows_how_full_a_queue_is() -> None:
     pipeline = PipelineManager(queue_size=8).add_worker(Drops)
     (stage,) = pipeline.report.stages
     assert bar(stage) == "········"
-    pipeline._results.capacity = 8
-    for item in range(4):
-        pipeline._stages[0].inbox.put(item)
-    assert bar(pipeline.report.stages[0]) == "████····"
+    assert bar(replace(stage, queued=4)) == "████····"
+    assert bar(replace(stage, queued=8)) == "████████"
