@@ -2,10 +2,8 @@
 
 import faulthandler
 import os
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -59,27 +57,3 @@ def until() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.001)
 
     return wait_until
-
-
-@pytest.fixture
-def freed_at_once() -> None:
-    """Skip without a GIL: an object that another thread lets go of is freed when the thread that made it runs again."""
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        pytest.skip("without a GIL, what a sleeping thread made is freed when that thread runs again (PEP 703)")
-
-
-@pytest.fixture
-def blocks_in() -> Callable[[str, str], bool]:
-    """`blocks_in(thread_name, function)`: a thread of that name is inside a call of a function of that name."""
-
-    def is_inside(thread_name: str, function: str) -> bool:
-        frames = sys._current_frames()
-        for thread in threading.enumerate():
-            frame = frames.get(thread.ident or 0)
-            if thread.name == thread_name and frame is not None:
-                names = {inner.f_code.co_name for inner, _ in traceback.walk_stack(frame)}
-                if function in names:
-                    return True
-        return False
-
-    return is_inside

@@ -16,13 +16,12 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import {{ cookiecutter.package_name }}
 from {{ cookiecutter.package_name }}.pipeline_core import (
     SENTINEL,
     BaseWorker,
@@ -57,28 +56,20 @@ class Call(BaseWorker[Any, Any]):
         return self.function(item)
 
 
-class Gate(BaseWorker[Any, Any]):
-    """Holds every item (or only `item`) until the gate opens."""
-
-    def __init__(self, gate: threading.Event, item: object = None) -> None:
-        self.gate, self.item = gate, item
-
-    def process_item(self, item: Any) -> Any:
-        if self.item in (None, item):
-            self.gate.wait()
-        return item
-
-
 def refuse_odd(item: int) -> int:
     if item % 2:
         raise ValueError(f"{item} is odd")
     return item
 
 
+def calling(function: Callable[[Any], Any], name: str = "call", workers: int = 1, **settings: Any) -> PipelineManager:
+    """A pipeline whose only stage so far calls the function."""
+    return PipelineManager(**settings).add_worker(Call, name=name, workers=workers, worker_args={"function": function})
+
+
 def refusing_odd(workers: int = 1, **settings: Any) -> PipelineManager:
-    """A pipeline whose only stage, "even", fails on odd numbers."""
-    stage = {"name": "even", "workers": workers, "worker_args": {"function": refuse_odd}}
-    return PipelineManager(**settings).add_worker(Call, **stage)  # type: ignore[arg-type]
+    """A pipeline whose only stage so far, "even", fails on odd numbers."""
+    return calling(refuse_odd, "even", workers, **settings)
 
 
 # R1: an ordered run gives what the plain loop `for item in source: yield f3(f2(f1(item)))` gives.
@@ -163,8 +154,7 @@ def test_r1_only_without_order_may_a_result_overtake_a_slow_one(ordered: bool, g
         second_is_done.set()
         return item
 
-    manager = PipelineManager(ordered=ordered).add_worker(Call, workers=2, worker_args={"function": first_waits})
-    results = manager.run(range(2))
+    results = calling(first_waits, workers=2, ordered=ordered).run(range(2))
     assert next(results) == (0 if ordered else 1)
     gate.set()
     assert list(results) == [1 if ordered else 0]
@@ -179,16 +169,15 @@ def test_r1_the_results_before_a_failing_item_come_first_then_its_error(workers:
             raise ValueError(f"bad item {item}")
         return item
 
-    manager = PipelineManager(queue_size=2).add_worker(Increment, workers=workers)
-    manager.add_worker(Call, workers=workers, worker_args={"function": fail_at_17})
-    results = manager.add_worker(Pass, name="last").run(range(100), serial=serial)
-    assert list(itertools.islice(results, 16)) == list(range(1, 17))
+    manager = calling(fail_at_17, workers=workers, queue_size=2).add_worker(Increment, workers=workers)
+    results = manager.run(range(100), serial=serial)
+    assert list(itertools.islice(results, 17)) == list(range(1, 18))
     with pytest.raises(PipelineError, match="bad item 17"):
         next(results)
 
 
 def test_r1_serial_is_the_loop_in_the_callers_own_thread() -> None:
-    manager = PipelineManager().add_worker(Call, workers=3, worker_args={"function": lambda _: threading.get_ident()})
+    manager = calling(lambda item: threading.get_ident(), workers=3)
     assert set(manager.run(range(5), serial=True)) == {threading.get_ident()}
 
 
@@ -199,7 +188,7 @@ QUEUE = 3
 
 @one_worker_and_several
 @pytest.mark.parametrize("slow", ["stage", "consumer"])
-def test_r2_a_slow_stage_or_consumer_holds_the_source_up(
+def test_r2_a_slow_stage_or_consumer_holds_an_endless_source_up(
     slow: str, workers: int, gate: threading.Event, until: Until
 ) -> None:
     """At most: an item in the source's hand; for each stage its queue, an item a worker and, with several workers in
@@ -213,9 +202,13 @@ def test_r2_a_slow_stage_or_consumer_holds_the_source_up(
                 too_many.set()
             yield read
 
+    def first_waits(item: int) -> int:
+        if item == 0 and slow == "stage":
+            gate.wait()
+        return item
+
     manager = PipelineManager(queue_size=QUEUE).add_worker(Pass)
-    held = 0 if slow == "stage" else -1
-    results = manager.add_worker(Gate, workers=workers, worker_args={"gate": gate, "item": held}).run(source())
+    results = manager.add_worker(Call, workers=workers, worker_args={"function": first_waits}).run(source())
     consumer = threading.Thread(target=next, args=(results,))
     consumer.start()
     until(lambda: manager.report.read > 2 * QUEUE)
@@ -223,12 +216,6 @@ def test_r2_a_slow_stage_or_consumer_holds_the_source_up(
     gate.set()
     consumer.join()
     results.close()  # type: ignore[attr-defined]
-
-
-@both_modes
-def test_r2_an_endless_source_works(serial: bool) -> None:
-    with closing(PipelineManager().add_worker(Pass, workers=2).run(itertools.count(), serial=serial)) as results:  # type: ignore[type-var]
-        assert list(itertools.islice(results, 500)) == list(range(500))
 
 
 # R3: every item is accounted for, whatever ends the run.
@@ -271,10 +258,12 @@ def test_r3_each_outcome_of_an_item_has_its_own_count(serial: bool) -> None:
 
 
 def test_r3_what_a_stop_takes_away_is_counted_as_aborted(gate: threading.Event, until: Until) -> None:
-    manager = PipelineManager(queue_size=1).add_worker(Gate, worker_args={"gate": gate})
+    """R7: it waits for the call in flight, and for nothing else."""
+    manager = calling(lambda item: gate.wait(), queue_size=1)
     manager.start(range(100))
     until(lambda: manager.report.read == 3)  # One in the worker's hand, one in its queue, one in the source's hand.
     manager.stop()
+    assert manager.report.state == "running"
     gate.set()
     report = manager.wait_for_completion()
     assert (report.state, report.delivered, report.source_aborted) == ("stopped", 0, 1)
@@ -343,18 +332,9 @@ def test_r4_an_error_of_the_source_says_so(serial: bool) -> None:
         list(PipelineManager().add_worker(Pass).run(broken_after(3), serial=serial))
 
 
-@both_modes
-def test_r4_an_error_of_the_dead_letter_callback_says_so(serial: bool) -> None:
-    manager = refusing_odd(on_error="skip", on_dead_letter=lambda letter: 1 / 0)
+def test_r4_an_error_of_the_dead_letter_callback_says_so() -> None:
     with pytest.raises(PipelineError, match="stage 'even' failed in on_dead_letter on item 1: 1: ZeroDivisionError"):
-        list(manager.run(range(9), serial=serial))
-
-
-def test_r4_a_long_item_is_cut_in_the_message() -> None:
-    manager = PipelineManager().add_worker(Call, worker_args={"function": lambda item: item.no_such_name})
-    with pytest.raises(PipelineError) as caught:
-        list(manager.run(["x" * 10_000]))
-    assert len(str(caught.value)) < 500
+        list(refusing_odd(on_error="skip", on_dead_letter=lambda letter: 1 / 0).run(range(9)))
 
 
 # R5: an item that fails ends the run, or is skipped, or is tried again, as its stage says.
@@ -505,26 +485,14 @@ def test_r7_a_stop_is_not_held_up_by_a_source_that_blocks(gate: threading.Event,
     gate.set()
 
 
-def test_r7_a_stop_waits_for_the_call_in_flight_and_for_nothing_else(gate: threading.Event, until: Until) -> None:
-    manager = PipelineManager().add_worker(Gate, worker_args={"gate": gate})
-    manager.start(range(50))
-    until(lambda: manager.report.stages[0].received)
-    manager.stop()
-    assert manager.report.state == "running"
-    gate.set()
-    report = manager.wait_for_completion()
-    assert (report.state, report.delivered) == ("stopped", 0)
-
-
-@both_modes
-def test_r7_anyone_may_stop_any_number_of_times(serial: bool) -> None:
+def test_r7_anyone_may_stop_any_number_of_times() -> None:
     def stop_twice(item: int) -> int:
         manager.stop()
         manager.stop()
         return item
 
-    manager = PipelineManager().add_worker(Call, workers=2, worker_args={"function": stop_twice})
-    list(manager.run(itertools.count(), serial=serial))
+    manager = calling(stop_twice, workers=2)
+    list(manager.run(itertools.count()))
     manager.stop(drain=True)
     assert manager.report.state == "stopped"
 
@@ -552,6 +520,8 @@ def test_r7_a_drain_reads_no_more_and_finishes_what_is_in(serial: bool) -> None:
 
 # R8: Ctrl-C stops the run, cleans up and is raised; a second one ends at once.
 
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+Child = Callable[[str], "subprocess.Popen[str]"]
 INTERRUPTED = """
 import itertools, signal, sys, threading
 from {{ cookiecutter.package_name }}.pipeline_core import (
@@ -582,24 +552,20 @@ finally:
 
 
 @pytest.fixture
-def interrupted(tmp_path: Path) -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
-    """Starts a pipeline in a process of its own, and returns it when the first results are there."""
-    children: list[subprocess.Popen[str]] = []
+def interrupted(tmp_path: Path) -> Iterator[Child]:
+    """A pipeline in a process of its own, from its first results on: `interrupted(mode)`."""
+    with ExitStack() as children:
 
-    def start(mode: str) -> "subprocess.Popen[str]":
-        script = tmp_path / "interrupted.py"
-        script.write_text(INTERRUPTED, encoding="utf-8")
-        environment = os.environ | {"PYTHONPATH": str(Path({{ cookiecutter.package_name }}.__file__).parents[1])}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
-        children.append(subprocess.Popen([sys.executable, str(script), mode], **pipes))
-        assert children[-1].stdout is not None
-        assert children[-1].stdout.readline() == "ready\n"
-        return children[-1]
+        def start(mode: str) -> "subprocess.Popen[str]":
+            (tmp_path / "interrupted.py").write_text(INTERRUPTED, encoding="utf-8")
+            command = [sys.executable, str(tmp_path / "interrupted.py"), mode]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            child = children.enter_context(subprocess.Popen(command, env=ENVIRONMENT, **pipes))  # type: ignore[call-overload]
+            children.callback(child.kill)
+            assert child.stdout.readline() == "ready\n"
+            return child  # type: ignore[no-any-return]
 
-    yield start
-    for child in children:
-        child.kill()
-        child.communicate()
+        yield start
 
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="a process there cannot send another one a Ctrl-C")
@@ -607,9 +573,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="a process there cann
 
 @posix
 @pytest.mark.parametrize("mode", ["threads", "serial"])
-def test_r8_ctrl_c_stops_the_run_cleans_up_and_is_raised(
-    mode: str, interrupted: Callable[[str], "subprocess.Popen[str]"]
-) -> None:
+def test_r8_ctrl_c_stops_the_run_cleans_up_and_is_raised(mode: str, interrupted: Child) -> None:
     child = interrupted(mode)
     child.send_signal(signal.SIGINT)
     said, errors = child.communicate(timeout=20)
@@ -619,20 +583,14 @@ def test_r8_ctrl_c_stops_the_run_cleans_up_and_is_raised(
 
 
 @posix
-def test_r8_a_second_ctrl_c_ends_at_once(interrupted: Callable[[str], "subprocess.Popen[str]"], until: Until) -> None:
+def test_r8_a_second_ctrl_c_ends_at_once(interrupted: Child, until: Until) -> None:
     child = interrupted("stuck")
     child.send_signal(signal.SIGINT)
     assert child.stdout is not None
     assert child.stdout.readline() == "stopping\n"
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(0.2)
-    assert child.poll() is None, "one Ctrl-C waits for the call in flight"
-
-    def interrupt_again() -> bool:
-        child.send_signal(signal.SIGINT)
-        return child.poll() is not None
-
-    until(interrupt_again)
+    with pytest.raises(subprocess.TimeoutExpired):  # One Ctrl-C waits for the call in flight.
+        child.wait(0.1)
+    until(lambda: child.send_signal(signal.SIGINT) or child.poll() is not None)  # type: ignore[func-returns-value]
     assert child.returncode == -signal.SIGINT
 
 
@@ -643,7 +601,7 @@ def test_r9_past_the_deadline_the_run_is_stopped_and_the_error_names_who_is_busy
     gate: threading.Event, until: Until
 ) -> None:
     manager = PipelineManager(name="nightly").add_worker(Pass, name="fine")
-    manager.add_worker(Gate, name="the slow one", worker_args={"gate": gate})
+    manager.add_worker(Call, name="the slow one", worker_args={"function": lambda item: gate.wait()})
     manager.start(range(3))
     until(lambda: manager.report.stages[0].processed == 3 and manager.report.stages[1].received)
     with pytest.raises(TimeoutError, match=r"nightly has not finished after 0\.01 seconds") as caught:
@@ -657,7 +615,7 @@ def test_r9_a_run_in_which_nothing_moves_logs_where_it_is(
     gate: threading.Event, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    manager = PipelineManager(stall_timeout=0.02).add_worker(Gate, name="stuck", worker_args={"gate": gate})
+    manager = calling(lambda item: gate.wait(), "stuck", stall_timeout=0.02)
     manager.start([1])
     until(lambda: "nothing has moved for 0.02 seconds" in caplog.text)
     assert "stage 'stuck'" in caplog.text
@@ -738,30 +696,24 @@ def test_r12_a_manager_runs_once_and_does_not_change_after_the_start() -> None:
         manager.add_worker(Pass, name="late")
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [{"queue_size": 0}, {"queue_size": True}, {"on_error": "ignore"}, {"max_failures": -1}, {"stall_timeout": "1"}],
-    ids=str,
-)
+@pytest.mark.parametrize("bad", [{"queue_size": 0}, {"on_error": "ignore"}, {"max_failures": -1}], ids=str)
 def test_r12_a_bad_argument_of_the_manager_is_refused_by_name(bad: dict[str, Any]) -> None:
-    with pytest.raises((TypeError, ValueError), match=next(iter(bad))):
+    with pytest.raises(ValueError, match=next(iter(bad))):
         PipelineManager(**bad)
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [{"workers": 0}, {"retries": -1}, {"batch_timeout": 1.0}, {"name": "source"}, {"worker_args": {"colour": "red"}}],
-    ids=str,
-)
+@pytest.mark.parametrize("bad", [{"workers": 0}, {"retries": -1}, {"batch_timeout": 1.0}, {"name": "source"}], ids=str)
 def test_r12_a_bad_argument_of_a_stage_is_refused_by_name(bad: dict[str, Any]) -> None:
-    with pytest.raises((TypeError, ValueError), match=next(iter(bad))):
+    with pytest.raises(ValueError, match=next(iter(bad))):
         PipelineManager().add_worker(Pass, **bad)
 
 
-def test_r12_a_worker_class_must_be_one_and_have_the_method_that_is_called() -> None:
+def test_r12_a_class_that_cannot_work_is_refused_when_it_is_added() -> None:
     for worker_class, problem in (int, "subclass of BaseWorker"), (BaseWorker, "must define process_item"):
         with pytest.raises(TypeError, match=problem):
             PipelineManager().add_worker(worker_class)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="worker_args"):
+        PipelineManager().add_worker(Pass, worker_args={"colour": "red"})
 
 
 def test_r12_stages_can_be_tuned_and_left_out_before_the_start() -> None:
