@@ -1,4 +1,4 @@
-"""What all tests share: a time limit that shows where each thread hangs, and ways to watch threads without guessing."""
+"""What all tests share: a time limit that shows where each thread is, and ways to wait for threads without sleeping."""
 
 import faulthandler
 import os
@@ -40,7 +40,7 @@ def no_thread_left() -> Iterator[None]:
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What a test holds threads up with. It opens at the end, so that a test that fails leaves nobody waiting."""
+    """An event for threads to wait for. It is set at the end, so that a test that fails leaves no thread waiting."""
     event = threading.Event()
     yield event
     event.set()
@@ -48,7 +48,7 @@ def gate() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], object]], None]:
-    """`until(condition)` returns once the condition holds: for what a test cannot be told by an event."""
+    """`until(condition)` returns once the condition holds: for what sets no event."""
 
     def wait_until(condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE

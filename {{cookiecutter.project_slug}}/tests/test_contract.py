@@ -47,7 +47,7 @@ class Pass(BaseWorker[Any, Any]):
 
 
 class Call(BaseWorker[Any, Any]):
-    """Does with an item what a function says."""
+    """Calls a function with each item, and hands its result on."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
@@ -258,16 +258,16 @@ def test_r3_each_outcome_of_an_item_has_its_own_count(serial: bool) -> None:
 
 
 def test_r3_what_a_stop_takes_away_is_counted_as_aborted(gate: threading.Event, until: Until) -> None:
-    """R7: it waits for the call in flight, and for nothing else."""
+    """R7: a stop waits for the calls in flight, and for nothing else."""
     manager = calling(lambda item: gate.wait(), queue_size=1)
     manager.start(range(100))
-    until(lambda: manager.report.read == 3)  # One in the worker's hand, one in its queue, one in the source's hand.
+    until(lambda: manager.report.stages[0].received and manager.report.read >= 2)
     manager.stop()
     assert manager.report.state == "running"
     gate.set()
     report = manager.wait_for_completion()
-    assert (report.state, report.delivered, report.source_aborted) == ("stopped", 0, 1)
-    assert (report.stages[0].received, report.stages[0].aborted) == (2, 2)
+    assert (report.state, report.delivered) == ("stopped", 0)
+    assert report.read == report.source_aborted + report.stages[0].aborted < 100
 
 
 # R4: an error says what failed and where, and has the original exception as its cause.
@@ -277,7 +277,7 @@ Entry = tuple[str, int, int]  # A method, and the instance and the thread that i
 
 
 class Diary(BaseWorker[Any, Any]):
-    """Writes down what is called, and raises in the method that it is told."""
+    """Records the calls of its methods, and raises in one of them."""
 
     def __init__(self, entries: list[Entry], fails_in: str = "", error: BaseException | None = None) -> None:
         self.entries, self.fails_in, self.error = entries, fails_in, error or ValueError("broken")
@@ -303,9 +303,10 @@ class Diary(BaseWorker[Any, Any]):
 
 
 @both_modes
-@pytest.mark.parametrize("error", [ValueError("broken"), SystemExit("broken")], ids=["ValueError", "SystemExit"])
+@pytest.mark.parametrize("kind", [ValueError, SystemExit])
 @pytest.mark.parametrize("method", ["setup", "process_item", "process_batch", "teardown"])
-def test_r4_whatever_a_stage_raises_ends_the_run_and_says_where(method: str, error: Any, serial: bool) -> None:
+def test_r4_whatever_a_stage_raises_ends_the_run_and_says_where(method: str, kind: Any, serial: bool) -> None:
+    error = kind("broken")
     batch_size = 1 if method == "process_batch" else None
     arguments = {"entries": [], "fails_in": method, "error": error}
     manager = PipelineManager().add_worker(Pass, workers=2)
@@ -414,7 +415,7 @@ def test_r5_a_bad_item_in_a_batch_costs_only_itself(serial: bool) -> None:
     assert [(letter.item, letter.index) for letter in manager.report.dead_letters] == [(7, 7)]
 
 
-# R6: it never hangs: whoever raises, leaves or dies, all threads end (`no_thread_left`) and the caller knows.
+# R6: it never hangs: whatever raises and whoever leaves, all threads end (`no_thread_left`).
 
 
 @both_modes
@@ -427,7 +428,7 @@ def test_r6_a_consumer_that_leaves_stops_everything_and_lets_go_of_the_source(se
         finally:
             closed.set()
 
-    items = source()  # Held here, so that it does not end because nobody knows it any more.
+    items = source()  # This reference keeps garbage collection from closing it.
     manager = PipelineManager(queue_size=2).add_worker(Pass, workers=2)
     for _ in manager.run(items, serial=serial):
         break
@@ -469,16 +470,23 @@ def test_r7_a_stop_wakes_whoever_waits_for_room(until: Until) -> None:
     manager = PipelineManager(queue_size=1).add_worker(Pass, workers=3).add_worker(Pass, name="last")
     results = manager.run(itertools.count())
     next(results)  # And no more: everything fills up.
-    until(lambda: manager.report.read > 5)
+    until(lambda: manager.report.read > 3)
     manager.stop()
     assert list(results) == []
     assert manager.report.state == "stopped"
 
 
-def test_r7_a_stop_is_not_held_up_by_a_source_that_blocks(gate: threading.Event, until: Until) -> None:
+def test_r7_a_stop_is_not_held_up_by_a_source_that_blocks(gate: threading.Event) -> None:
+    asked = threading.Event()
+
+    def source() -> Iterator[int]:
+        asked.set()
+        gate.wait()
+        yield 1
+
     manager = PipelineManager().add_worker(Pass, workers=3)
-    manager.start(gate.wait() for _ in range(1))
-    until(lambda: manager.report.state == "running")
+    manager.start(source())
+    assert asked.wait(20)
     manager.stop()
     assert manager.wait_for_completion().state == "stopped"
     assert not gate.is_set()
@@ -547,7 +555,7 @@ try:
         if item == 5:
             print("ready", flush=True)
 finally:
-    print(manager.report.state, manager.report.imbalances(), threading.active_count())
+    print(manager.report.state, manager.report.imbalances())
 """
 
 
@@ -577,7 +585,7 @@ def test_r8_ctrl_c_stops_the_run_cleans_up_and_is_raised(mode: str, interrupted:
     child = interrupted(mode)
     child.send_signal(signal.SIGINT)
     said, errors = child.communicate(timeout=20)
-    assert said == "teardown\nstopped [] 1\n"
+    assert said == "teardown\nstopped []\n"
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert child.returncode == -signal.SIGINT
 
@@ -623,7 +631,7 @@ def test_r9_a_run_in_which_nothing_moves_logs_where_it_is(
     manager.wait_for_completion()
 
 
-# R10: workers are yours alone: an instance of its own in a thread of its own, set up and torn down there.
+# R10: each worker is an instance of its own in a thread of its own, which is set up and torn down there.
 
 
 @both_modes
@@ -644,9 +652,15 @@ def test_r10_setup_and_teardown_pair_up_in_one_thread_whatever_fails(fails_in: s
 
 
 def test_r10_each_worker_is_an_instance_of_its_own_in_a_thread_of_its_own() -> None:
+    all_four = threading.Barrier(4)
+
+    class Meets(Diary):
+        def setup(self) -> None:
+            super().setup()
+            all_four.wait(20)
+
     entries: list[Entry] = []
-    manager = PipelineManager().add_worker(Diary, workers=4, worker_args={"entries": entries})
-    list(manager.run(range(20)))
+    list(PipelineManager().add_worker(Meets, workers=4, worker_args={"entries": entries}).run(range(20)))
     places = {(instance, thread) for _, instance, thread in entries}
     assert len(places) == len({instance for instance, _ in places}) == len({thread for _, thread in places}) == 4
     assert threading.get_ident() not in {thread for _, thread in places}
@@ -683,7 +697,7 @@ def test_r10_a_batch_is_complete_when_it_is_full_or_its_time_is_over(gate: threa
     assert sizes == [4, 4, 2]
 
 
-# R12: a manager runs once, and refuses what cannot work when it is said.
+# R12: a manager runs once, and bad arguments are refused by the call that gets them.
 
 
 def test_r12_a_manager_runs_once_and_does_not_change_after_the_start() -> None:
@@ -726,14 +740,17 @@ def test_r12_stages_can_be_tuned_and_left_out_before_the_start() -> None:
 
 @both_modes
 def test_a_source_may_be_a_function_that_feeds_a_queue_and_learns_of_the_stop(serial: bool) -> None:
-    put: list[int] = []
+    told = threading.Event()
 
     def source(queue: Any, stop_event: threading.Event) -> None:
-        put.extend(itertools.takewhile(lambda item: robust_put(queue, item, stop_event), itertools.count()))
+        numbers = itertools.count()
+        while robust_put(queue, next(numbers), stop_event):
+            pass
+        told.set()
 
     with closing(PipelineManager().add_worker(Pass).run(source, serial=serial)) as results:
         assert list(itertools.islice(results, 100)) == list(range(100))
-    assert put[:100] == list(range(100))
+    assert told.wait(20)
 
 
 def test_a_source_function_may_end_with_the_sentinel() -> None:
