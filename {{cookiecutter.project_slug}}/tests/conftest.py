@@ -1,11 +1,9 @@
-"""What all tests share: a time limit that shows where each thread hangs, and ways to watch threads without guessing."""
+"""What all tests share: a time limit that shows where each thread is, and ways to wait for threads without sleeping."""
 
 import faulthandler
 import os
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -42,7 +40,7 @@ def no_thread_left() -> Iterator[None]:
 
 @pytest.fixture
 def gate() -> Iterator[threading.Event]:
-    """What a test holds threads up with. It opens at the end, so that a test that fails leaves nobody waiting."""
+    """An event for threads to wait for. It is set at the end, so that a test that fails leaves no thread waiting."""
     event = threading.Event()
     yield event
     event.set()
@@ -50,7 +48,7 @@ def gate() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def until() -> Callable[[Callable[[], object]], None]:
-    """`until(condition)` returns once the condition holds: for what a test cannot be told by an event."""
+    """`until(condition)` returns once the condition holds: for what sets no event."""
 
     def wait_until(condition: Callable[[], object]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -59,27 +57,3 @@ def until() -> Callable[[Callable[[], object]], None]:
             time.sleep(0.001)
 
     return wait_until
-
-
-@pytest.fixture
-def freed_at_once() -> None:
-    """Skip without a GIL: an object that another thread lets go of is freed when the thread that made it runs again."""
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        pytest.skip("without a GIL, what a sleeping thread made is freed when that thread runs again (PEP 703)")
-
-
-@pytest.fixture
-def blocks_in() -> Callable[[str, str], bool]:
-    """`blocks_in(thread_name, function)`: a thread of that name is inside a call of a function of that name."""
-
-    def is_inside(thread_name: str, function: str) -> bool:
-        frames = sys._current_frames()
-        for thread in threading.enumerate():
-            frame = frames.get(thread.ident or 0)
-            if thread.name == thread_name and frame is not None:
-                names = {inner.f_code.co_name for inner, _ in traceback.walk_stack(frame)}
-                if function in names:
-                    return True
-        return False
-
-    return is_inside
