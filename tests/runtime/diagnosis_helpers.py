@@ -2,7 +2,9 @@
 
 import atexit
 import importlib
+import shutil
 import tempfile
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,22 +27,31 @@ def needs(module: str, *libraries: str) -> None:
 def needs_metrics(tool: str, *libraries: str) -> None:
     """Make `observers.TOOL_metrics` importable from `my_pipeline`, whose project has the metrics of one tool at most.
 
-    A module that it lacks comes from a project that has it, and works on the core of `my_pipeline` all the same.
+    A project that was not asked for them gets the modules of one that was. They work on its own core all the same.
     """
     needs("observers", *libraries)
     if find_spec(f"my_pipeline.observers.{tool}_metrics") is None:
-        observers = importlib.import_module("my_pipeline.observers")
-        observers.__path__.append(str(_bake(metrics=tool) / "observers"))
+        folder = _temporary_folder()
+        for module in (f"{tool}_metrics.py", "instruments.py"):
+            shutil.copy2(_bake(metrics=tool) / "observers" / module, folder)
+        importlib.import_module("my_pipeline.observers").__path__.append(str(folder))
         importlib.invalidate_caches()
 
 
+@cache
 def _bake(**answers: str) -> Path:
-    """The package folder of a project with these answers, which stays until the interpreter ends."""
+    """The package's folder of a project with these answers."""
     main = pytest.importorskip("cookiecutter.main", reason="cookiecutter is not installed")
-    folder = tempfile.TemporaryDirectory(prefix="metrics-")
-    atexit.register(folder.cleanup)
-    config = Path(folder.name, "config.yaml")
-    config.write_text(f"cookiecutters_dir: {folder.name}\nreplay_dir: {folder.name}\n", encoding="utf-8")
-    options = {"no_input": True, "output_dir": folder.name, "config_file": str(config)}
+    folder = _temporary_folder()
+    config = folder / "config.yaml"
+    config.write_text(f"cookiecutters_dir: {folder.as_posix()}\nreplay_dir: {folder.as_posix()}\n", encoding="utf-8")
+    options = {"no_input": True, "output_dir": str(folder), "config_file": str(config)}
     project = main.cookiecutter(str(ROOT), extra_context=answers, **options)
     return Path(project, "src", "my_pipeline")
+
+
+def _temporary_folder() -> Path:
+    """A folder that stays until the interpreter ends."""
+    folder = tempfile.TemporaryDirectory(prefix="metrics-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name).resolve()
