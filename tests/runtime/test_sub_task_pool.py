@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -536,7 +537,7 @@ def test_r12_a_pool_that_chooses_its_own_size_is_not_tuned() -> None:
     assert list(manager.run(range(3))) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("number", range(1, 8))
+@pytest.mark.parametrize("number", range(1, 7))
 def test_r6_a_pool_that_cannot_have_one_of_its_threads_ends_the_run(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -548,6 +549,6 @@ def test_r6_a_pool_that_cannot_have_one_of_its_threads_ends_the_run(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", fails_once)
+    results = PipelineManager().add_worker(OfTwo).run(range(1000))
     with pytest.raises((PipelineError, RuntimeError), match="can't start new thread"):
-        for _ in PipelineManager().add_worker(OfTwo).run(itertools.count()):
-            pass
+        deque(results, maxlen=0)
