@@ -370,8 +370,10 @@ def no_item_is_kept_alive_in_the_background() -> None:
 def unlogged() -> Iterator[None]:
     """What pytest keeps of the log would keep an error, and what that knows."""
     CORE_LOG.setLevel(logging.CRITICAL)
-    yield
-    CORE_LOG.setLevel(logging.NOTSET)
+    try:
+        yield
+    finally:
+        CORE_LOG.setLevel(logging.NOTSET)
 
 
 @fault
