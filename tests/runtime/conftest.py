@@ -8,6 +8,7 @@ Whatever the package is called, the tests import it as `my_pipeline`.
 """
 
 import atexit
+import gc
 import os
 import sys
 import tempfile
@@ -68,6 +69,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(HERE) and item.config.pluginmanager.has_plugin("timeout"):
             item.add_marker(pytest.mark.timeout(0))
+
+
+def pytest_collection_finish() -> None:
+    """What is there before the first test is not looked at again by the collection after each of them."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

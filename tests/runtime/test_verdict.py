@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager, Verdict
 
+pytestmark = pytest.mark.slow
+
 
 class Sleeps(BaseWorker[Any, Any]):
     """Takes as long as it is told, and `slow` for every item whose number divides by `every`."""

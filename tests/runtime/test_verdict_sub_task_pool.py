@@ -14,6 +14,8 @@ import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport, SubTaskPoolWorker
 from watch import HAS_GIL, replace_in_core
 
+pytestmark = pytest.mark.slow
+
 Worker = TypeVar("Worker", bound=type)
 
 
