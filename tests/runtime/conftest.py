@@ -21,25 +21,21 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000"))
-SECONDS = 120  # for one test; a property test gets more for its examples
+SECONDS = float(os.environ.get("TEST_SECONDS", "120"))  # for one test; where it tries examples, it gets more
 PATIENCE = 20  # seconds that `until` waits for something that takes milliseconds on an idle machine
 
 
-def bake(folder: Path) -> Path:
-    """The package of the default project, with cookiecutter's own files in the same folder."""
-    from cookiecutter.main import cookiecutter  # Not needed where RUNTIME is set.
+def default_package(folder: Path) -> Path:
+    """The package of a default project, baked into that folder."""
+    from baking import bake_default  # Needs cookiecutter, and RUNTIME does not.
 
-    config = folder / "config.yaml"
-    config.write_text(f"cookiecutters_dir: {folder.as_posix()}\nreplay_dir: {folder.as_posix()}\n", encoding="utf-8")
-    options = {"no_input": True, "output_dir": str(folder), "config_file": str(config)}
-    project = cookiecutter(str(HERE.parents[1]), **options)
-    return next(Path(project).glob("src/*/pipeline_core")).parent
+    return next(bake_default(folder).glob("src/*/pipeline_core")).parent
 
 
 _temporary = tempfile.TemporaryDirectory(prefix="runtime")
 atexit.register(_temporary.cleanup)
 _folder = Path(_temporary.name).resolve()
-_package = Path(os.environ["RUNTIME"]).resolve() if "RUNTIME" in os.environ else bake(_folder)
+_package = Path(os.environ["RUNTIME"]).resolve() if "RUNTIME" in os.environ else default_package(_folder)
 if not (_package / "pipeline_core" / "__init__.py").is_file():
     raise pytest.UsageError(
         f"RUNTIME={_package} holds no pipeline_core: name a package's folder, such as src/my_pipeline"
@@ -83,7 +79,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
     A wrapper and not a fixture, so that it stands inside of pytest's own hooks, and what it finds fails the test.
     """
-    examples = EXAMPLES / 2 if hasattr(getattr(item, "obj", None), "hypothesis") else 0
+    examples = EXAMPLES / 2 if "fast_switches" in getattr(item, "fixturenames", ()) else 0
     with watch.WATCHDOG.limit(SECONDS + examples, item.nodeid), watch.no_exception_lost(item.nodeid):
         yield
 

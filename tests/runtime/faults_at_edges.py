@@ -12,8 +12,9 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
-from fault_table import ERRORS, Counted, Same, Slow, fails, fault, gives, named, pipeline, settled
 from my_pipeline.pipeline_core import SENTINEL, BaseWorker, FailedItem, PipelineError, SubTaskPoolWorker, robust_put
+
+from fault_table import ERRORS, Counted, Same, Slow, fails, fault, gives, named, pipeline, settled
 from watch import CORE_LOG, eventually
 
 
@@ -163,7 +164,8 @@ def failed_items_of_the_source() -> None:
 
 @fault
 def an_empty_source() -> None:
-    for source in ([], iter(()), lambda queue, stop_event: None, lambda queue, stop_event: queue.put(SENTINEL)):
+    sources: list[Any] = [[], iter(()), lambda queue, stop_event: None, lambda queue, stop_event: queue.put(SENTINEL)]
+    for source in sources:
         gives(pipeline((Same, {"workers": 3}), Same), source, [])
 
 

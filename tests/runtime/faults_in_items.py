@@ -5,8 +5,9 @@ import logging
 from contextlib import suppress
 from typing import Any
 
-from fault_table import ERRORS, Counted, Raises, Same, Slow, fails, fault, gives, pipeline, settled
 from my_pipeline.pipeline_core import BaseWorker, DeadLetter, PipelineError
+
+from fault_table import ERRORS, Counted, Raises, Same, Slow, fails, fault, gives, pipeline, settled
 from watch import CORE_LOG
 
 
@@ -19,8 +20,8 @@ class Awkward:
     def refuse(self, *_: object) -> Any:
         raise self.error("an item was asked")
 
-    __eq__ = __bool__ = __len__ = __iter__ = __lt__ = refuse  # type: ignore[assignment]
-    __hash__ = __repr__ = __str__ = __format__ = __getitem__ = __contains__ = refuse  # type: ignore[assignment]
+    __eq__ = __bool__ = __len__ = __iter__ = __lt__ = refuse
+    __hash__ = __repr__ = __str__ = __format__ = __getitem__ = __contains__ = refuse
 
 
 class RaisesAlways(BaseWorker[Any, Any]):

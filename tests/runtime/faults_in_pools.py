@@ -12,8 +12,9 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
-from fault_table import ERRORS, Counted, Custom, Same, fails, fault, gives, named, pipeline, settled, took
 from my_pipeline.pipeline_core import PipelineError, SubTaskPoolWorker
+
+from fault_table import ERRORS, Counted, Custom, Same, fails, fault, gives, named, pipeline, settled, took
 
 
 class Pool(SubTaskPoolWorker[Any, Any, Any, Any]):
@@ -255,7 +256,8 @@ class InitFailsInTheChild(Pool):
 
 
 def processes(where: str = "", misdeed: Callable[[], Any] = int, **options: Any) -> Any:
-    return pool(where, misdeed, **({"executor": "process", "window": 2} | options))
+    arguments: dict[str, Any] = {"executor": "process", "window": 2} | options
+    return pool(where, misdeed, **arguments)
 
 
 def costs(stage: Any, cause: type[BaseException]) -> None:

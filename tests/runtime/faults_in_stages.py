@@ -8,8 +8,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from fault_table import ERRORS, Counted, Raises, Same, fails, fault, gives, named, pipeline, settled
 from my_pipeline.pipeline_core import BaseWorker, PipelineError
+
+from fault_table import ERRORS, Counted, Raises, Same, fails, fault, gives, named, pipeline, settled
 
 
 def enter_methods_that_raise() -> None:
@@ -109,11 +110,11 @@ def setup_of_one_worker_of_many_raises() -> None:
 def teardown_is_no_plain_method() -> None:
     class Partial(Same):
         def __init__(self) -> None:
-            self.teardown = functools.partial(int, "no number")  # type: ignore[method-assign]
+            self.teardown = functools.partial(int, "no number")  # type: ignore[assignment, method-assign]
 
     class Property(Same):
         @property
-        def teardown(self) -> Callable[[], None]:  # type: ignore[override]
+        def teardown(self) -> Callable[[], None]:
             raise ValueError("injected")
 
     for worker_class in (Partial, Property):

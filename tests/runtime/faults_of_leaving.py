@@ -13,8 +13,9 @@ from collections import deque
 from collections.abc import Iterator
 
 import pytest
-from fault_table import Counted, Same, SubTaskSame, fault, later, pipeline, settled
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+
+from fault_table import Counted, Same, SubTaskSame, fault, later, pipeline, settled
 from watch import eventually
 
 
@@ -135,7 +136,7 @@ def ctrl_c_at_any_moment() -> None:
             serial = number % 4 == 3
             source = Counted()
             manager = pipeline((Same, {"workers": 1 + number % 3}), Same, queue_size=1 + number % 5)
-            timers = []
+            timers: list[threading.Timer] = []
             with pytest.raises((Interrupt, RuntimeError)) as caught:
                 deque(begin(manager, source, serial, timers), maxlen=0)
             # CPython's own Thread.start() can turn it into "release unlocked lock".

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fault_table import Counted, Same, Slow, SubTaskSame, fault, gives, later, pipeline, settled, took
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager, robust_put
+
+from fault_table import Counted, Same, Slow, SubTaskSame, fault, gives, later, pipeline, settled, took
 from watch import eventually
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker
 
-CLOSED = []
+CLOSED: list[bool] = []
 
 
 class Work(BaseWorker[int, int]):

@@ -56,7 +56,7 @@ def fail_in_the_source(manager: PipelineManager, serial: bool) -> None:
 def leave_the_loop(manager: PipelineManager, serial: bool) -> None:
     results = manager.run(itertools.count(), serial=serial)
     list(itertools.islice(results, 20))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def stop_from_outside(manager: PipelineManager, serial: bool) -> None:
@@ -143,7 +143,7 @@ def test_r3_results_that_nobody_fetched_are_counted_as_undelivered(until: Until)
     results = manager.run([1, 5, 9])
     next(results)
     until(lambda: manager.report.stages[0].emitted == 6)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert (manager.report.delivered, manager.report.undelivered) == (1, 5)
 
 
@@ -216,7 +216,7 @@ def test_r3_an_item_that_failed_is_not_also_aborted_when_its_first_outputs_never
     on_error: Literal["stop", "skip"], gate: threading.Event, until: Until
 ) -> None:
     class FirstWaits(BaseWorker[int, int]):
-        def process_item(self, item: int) -> int | Iterator[int]:  # type: ignore[override]
+        def process_item(self, item: int) -> int | Iterator[int]:
             if item == 0:
                 gate.wait()
                 return item
@@ -279,7 +279,7 @@ def test_r3_ctrl_c_at_any_line_of_the_plain_loop_leaves_balanced_accounts() -> N
             pass
         finally:
             sys.settrace(None)
-        results.close()  # type: ignore[attr-defined]
+        results.close()
         assert manager.report.state == "stopped", line
         assert manager.report.imbalances() == [], line
         assert all(stage.aborted >= 0 for stage in manager.report.stages), line

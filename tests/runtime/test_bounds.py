@@ -87,7 +87,7 @@ def test_r2_a_slow_consumer_holds_the_source_up(
     until_source_waits(source)
     ordered_stages = 1 if ordered and workers > 1 else 0
     assert source.read - 1 <= bound(workers, 5, ordered_stages=ordered_stages)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -135,7 +135,7 @@ def test_r2_a_generator_without_end_does_not_pile_up_behind_a_slow_item(
 def test_r2_an_endless_source_works(serial: bool) -> None:
     results = PipelineManager().add_worker(Pass, workers=2).run(itertools.count(), serial=serial)
     assert list(itertools.islice(results, 500)) == list(range(500))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_r2_serial_reads_an_item_only_when_it_is_wanted() -> None:
@@ -143,7 +143,7 @@ def test_r2_serial_reads_an_item_only_when_it_is_wanted() -> None:
     results = PipelineManager().add_worker(Pass).add_worker(Pass, name="again").run(source, serial=True)
     assert (next(results), source.read) == (0, 1)
     assert (next(results), source.read) == (1, 2)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 @pytest.mark.parametrize("tuned", [None, QUEUE_SIZE])
@@ -162,4 +162,4 @@ def test_r2_what_is_kept_of_a_pipeline_has_the_same_bound(tuned: int | None, unt
 
     until(nothing_moves)
     assert manager.report.read - 1 <= 1 + QUEUE_SIZE + (QUEUE_SIZE + 1) + 1
-    results.close()  # type: ignore[attr-defined]
+    results.close()

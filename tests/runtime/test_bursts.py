@@ -95,7 +95,7 @@ def test_r5_an_item_skipped_in_it_costs_only_itself(events: Events) -> None:
 class Sometimes(BaseWorker[int, int]):
     """Most items give one output at once; some yield several, which take room that was there for others."""
 
-    def process_item(self, item: int) -> int | Iterator[int]:  # type: ignore[override]
+    def process_item(self, item: int) -> int | Iterator[int]:
         return (item for _ in range(5)) if item % 10 == 5 else item
 
 
@@ -118,5 +118,5 @@ def test_r2_it_takes_no_room_that_is_not_there(queue_size: int, worker: type[Bas
             assert manager.report.stages[0].emitted - taken <= queue_size
         if taken == 200:
             break
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert manager.report.imbalances() == []

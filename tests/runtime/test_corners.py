@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager, PipelineReport
+
 from watch import CORE_LOG
 
 Until = Callable[[Callable[[], object]], None]
@@ -132,16 +133,16 @@ def test_r3_an_item_that_gave_some_outputs_is_processed_and_one_that_gave_none_i
 
 
 def test_r7_a_stop_ends_a_generator_that_gives_nothing(until: Until) -> None:
-    turns = []
+    turns: list[int] = []
 
-    class Barren(BaseWorker[int, int]):
+    class Barren(BaseWorker[int, None]):
         def process_item(self, item: int) -> Iterator[None]:
             while len(turns) < 10_000_000:
                 turns.append(item)
                 time.sleep(0.0001)
                 yield None
 
-    manager = PipelineManager().add_worker(Barren)  # type: ignore[type-var, unused-ignore]
+    manager = PipelineManager().add_worker(Barren)
     manager.start([1])
     until(lambda: turns)
     manager.stop()
@@ -253,7 +254,7 @@ def test_a_generator_that_raises_when_it_is_closed_is_logged(caplog: pytest.LogC
 
     results = PipelineManager().add_worker(Clings).run([1])
     assert next(results) == 1
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert "a generator raised when it was closed" in caplog.text
 
 
@@ -265,7 +266,7 @@ def test_a_batch_is_worked_on_after_its_timeout_though_the_source_blocks(gate: t
     results = PipelineManager().add_worker(PassBatch, batch_size=10, batch_timeout=0.001).run(source())
     assert isinstance(next(results), Thing)
     assert not gate.is_set()
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 # The stage
@@ -282,7 +283,7 @@ def test_r6_a_run_keeps_nothing_of_the_items_that_are_over(workers: int) -> None
     before = objects()
     deque(itertools.islice(results, 2000), maxlen=0)
     assert objects() < before + 500
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 @pytest.mark.usefixtures("freed_at_once")
@@ -447,7 +448,7 @@ def test_r6_leaving_a_run_that_has_failed_raises_nothing(until: Until) -> None:
     results = manager.run([0, 1])
     next(results)
     until(lambda: manager.report.stages[0].failed)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert manager.report.state == "failed"
 
 

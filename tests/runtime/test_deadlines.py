@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+
 from watch import HAS_GIL
 
 Until = Callable[[Callable[[], object]], None]

@@ -1,12 +1,13 @@
 """R4, R6: whatever breaks, the run ends, with the right error, and every item is accounted for. Names are the table's."""
 
+import pytest
+
 import faults_at_edges  # noqa: F401  # Each of these enters its faults in the table.
 import faults_in_items  # noqa: F401
 import faults_in_pools  # noqa: F401
 import faults_in_stages  # noqa: F401
 import faults_of_leaving  # noqa: F401
 import faults_of_stop  # noqa: F401
-import pytest
 from fault_table import FAULTS
 
 

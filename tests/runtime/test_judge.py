@@ -11,16 +11,37 @@ from my_pipeline.pipeline_core import PipelineReport, StageReport, Verdict
 
 def stage(name: str = "a", **numbers: Any) -> StageReport:
     """A stage that had 100 items for 10 seconds, each for 0.1 seconds."""
-    counts = {"received": 100, "emitted": 100, "processed": 100, "filtered": 0, "failed": 0, "aborted": 0, "retried": 0}
-    shares = {"busy": 0.99, "waiting_for_input": 0.01, "waiting_for_output": 0.0, "computing": 0.02, "seconds": 10.0}
-    called = {"service_times": ((0.1, 100),)}
-    return StageReport(**({"name": name, "workers": 1} | counts | shares | called | numbers))
+    counts: dict[str, Any] = {
+        "received": 100,
+        "emitted": 100,
+        "processed": 100,
+        "filtered": 0,
+        "failed": 0,
+        "aborted": 0,
+        "retried": 0,
+    }
+    shares: dict[str, Any] = {
+        "busy": 0.99,
+        "waiting_for_input": 0.01,
+        "waiting_for_output": 0.0,
+        "computing": 0.02,
+        "seconds": 10.0,
+    }
+    called: dict[str, Any] = {"service_times": ((0.1, 100),)}
+    return StageReport(**{"name": name, "workers": 1, **counts, **shares, **called, **numbers})
 
 
 def report(*stages: StageReport, **numbers: Any) -> PipelineReport:
-    known = {"seconds": 10.0, "read": 100, "delivered": 100, "cpu_seconds": 0.3, "cores": 4}
-    zero = {"source_failed": 0, "source_aborted": 0, "undelivered": 0, "skipped": 0, "dead_letters": (), "error": None}
-    return PipelineReport(**({"name": "p", "state": "completed", "stages": stages} | zero | known | numbers))
+    known: dict[str, Any] = {"seconds": 10.0, "read": 100, "delivered": 100, "cpu_seconds": 0.3, "cores": 4}
+    zero: dict[str, Any] = {
+        "source_failed": 0,
+        "source_aborted": 0,
+        "undelivered": 0,
+        "skipped": 0,
+        "dead_letters": (),
+        "error": None,
+    }
+    return PipelineReport(**{"name": "p", "state": "completed", "stages": stages, **zero, **known, **numbers})
 
 
 def changes(verdict: Verdict) -> list[tuple[str, str, int, int]]:
@@ -28,9 +49,9 @@ def changes(verdict: Verdict) -> list[tuple[str, str, int, int]]:
     return [astuple(change) for change in verdict.changes]
 
 
-IDLE = {"busy": 0.05, "waiting_for_input": 0.95, "service_times": ((0.005, 100),)}
-COMPUTES = {"computing": 0.98}
-NOT_STARTED = dict.fromkeys(("received", "emitted", "processed", "busy", "computing", "seconds"), 0) | {
+IDLE: dict[str, Any] = {"busy": 0.05, "waiting_for_input": 0.95, "service_times": ((0.005, 100),)}
+COMPUTES: dict[str, Any] = {"computing": 0.98}
+NOT_STARTED: dict[str, Any] = dict.fromkeys(("received", "emitted", "processed", "busy", "computing", "seconds"), 0) | {
     "service_times": ()
 }
 
@@ -68,7 +89,7 @@ def test_all_filtered_in_the_first_stage_is_work_too() -> None:
 
 
 def test_a_stage_behind_one_that_yields_many_is_counted_by_the_items_of_the_source() -> None:
-    many = {"received": 1000, "processed": 1000, "emitted": 1000, "service_times": ((0.01, 1000),)}
+    many: dict[str, Any] = {"received": 1000, "processed": 1000, "emitted": 1000, "service_times": ((0.01, 1000),)}
     verdict = report(stage(emitted=1000, **IDLE), stage("b", **many), delivered=1000).verdict
     assert (verdict.part, verdict.items_per_second) == ("b", pytest.approx(10))
     assert verdict.expected == pytest.approx(80)
@@ -99,7 +120,7 @@ def test_what_computes_under_the_gil_is_told_of_processes() -> None:
 
 
 def test_what_computes_in_many_threads_under_the_gil_does_so_too() -> None:
-    starved = {"computing": 0.12, "workers": 8, "service_times": ((0.8, 100),)}
+    starved: dict[str, Any] = {"computing": 0.12, "workers": 8, "service_times": ((0.8, 100),)}
     verdict = report(stage(**starved), cpu_seconds=9.9).verdict
     assert (verdict.part, verdict.reason, verdict.changes[0].setting) == ("a", "computes", "processes")
     assert "compute, under the GIL one at a time" in verdict.text
@@ -112,7 +133,7 @@ def test_who_only_waits_for_the_gil_is_not_what_limits() -> None:
 
 
 def test_two_that_share_the_gil_get_what_the_other_one_leaves() -> None:
-    half = {"computing": 0.5, "busy": 1.0}
+    half: dict[str, Any] = {"computing": 0.5, "busy": 1.0}
     verdict = report(stage(**half), stage("b", **half), cpu_seconds=9.9, cores=8).verdict
     assert (verdict.reason, verdict.changes[0].setting) == ("computes", "processes")
     assert verdict.expected == pytest.approx(20, rel=0.05), "the other one still needs half of the GIL"
@@ -125,7 +146,7 @@ def test_the_next_part_bounds_what_processes_bring() -> None:
 
 
 def test_what_releases_the_gil_gets_workers_up_to_the_cores() -> None:
-    hashes = {"workers": 2, "computing": 0.98, "service_times": ((0.2, 100),)}
+    hashes: dict[str, Any] = {"workers": 2, "computing": 0.98, "service_times": ((0.2, 100),)}
     verdict = report(stage(**hashes), cpu_seconds=19.8).verdict
     assert (verdict.part, verdict.reason, changes(verdict)) == ("a", "computes", [("a", "workers", 2, 4)])
     assert verdict.expected == pytest.approx(20, rel=0.05)
@@ -139,7 +160,7 @@ def test_without_a_gil_a_stage_that_computes_gets_workers() -> None:
 
 
 def test_a_process_pool_gets_as_many_as_there_are_cores() -> None:
-    pool = {"pool": "process", "workers": 2, "computing": 0.97, "service_times": ((0.2, 100),)}
+    pool: dict[str, Any] = {"pool": "process", "workers": 2, "computing": 0.97, "service_times": ((0.2, 100),)}
     verdict = report(stage(**pool)).verdict
     assert changes(verdict) == [("a", "sub_workers", 2, 4)]
     verdict = report(stage(**(pool | {"workers": 4, "service_times": ((0.4, 100),)}))).verdict
@@ -163,14 +184,19 @@ def test_items_without_work_are_told_to_carry_more() -> None:
     quick = stage(computing=1.0, service_times=((1e-6, 100),))
     verdict = report(quick, replace(quick, name="b"), cpu_seconds=9.9).verdict
     assert (verdict.part, verdict.reason, verdict.changes) == ("", "hand-over", ())
-    many = {"received": 10**6, "processed": 10**6, "emitted": 10**6, "service_times": ((4e-6, 10**6),)}
+    many: dict[str, Any] = {"received": 10**6, "processed": 10**6, "emitted": 10**6, "service_times": ((4e-6, 10**6),)}
     quick = stage(computing=1.0, **many)
     verdict = report(quick, replace(quick, name="b"), read=10**6, delivered=10**6, cpu_seconds=9.9).verdict
     assert verdict.reason == "hand-over", "also where the calls seem to take most of the time: so does measuring them"
 
 
 def test_calls_too_short_for_child_processes_are_told_so() -> None:
-    short = {"computing": 0.98, "service_times": ((9e-5, 100_000),), "received": 100_000, "processed": 100_000}
+    short: dict[str, Any] = {
+        "computing": 0.98,
+        "service_times": ((9e-5, 100_000),),
+        "received": 100_000,
+        "processed": 100_000,
+    }
     verdict = report(stage(emitted=100_000, **short), cpu_seconds=9.9, read=100_000, delivered=100_000).verdict
     assert (verdict.part, verdict.reason, verdict.changes) == ("a", "computes", ())
     assert "too short for child processes" in verdict.text
@@ -184,28 +210,28 @@ def test_a_source_that_computes_is_told_of_processes() -> None:
 
 
 def test_the_next_part_bounds_what_a_longer_queue_brings() -> None:
-    held_up = {"busy": 0.3, "waiting_for_order": 0.69, "workers": 4, "window": 10}
+    held_up: dict[str, Any] = {"busy": 0.3, "waiting_for_order": 0.69, "workers": 4, "window": 10}
     verdict = report(stage(service_times=((0.1, 95), (1.0, 5)), **held_up), source_busy=0.6).verdict
     assert (verdict.reason, verdict.then) == ("order", "source")
     assert verdict.expected == pytest.approx(100 / 6)
 
 
 def test_what_computes_beside_something_that_releases_the_gil_is_told_of_processes() -> None:
-    starved = {"computing": 0.25, "workers": 4, "service_times": ((0.4, 100),)}
-    hashes = {"computing": 1.0, "busy": 0.5, "service_times": ((0.05, 100),)}
+    starved: dict[str, Any] = {"computing": 0.25, "workers": 4, "service_times": ((0.4, 100),)}
+    hashes: dict[str, Any] = {"computing": 1.0, "busy": 0.5, "service_times": ((0.05, 100),)}
     verdict = report(stage(**starved), stage("b", **hashes), cpu_seconds=15).verdict
     assert (verdict.part, verdict.reason, verdict.changes[0].setting) == ("a", "computes", "processes")
 
 
 def test_child_processes_take_cores_from_the_others() -> None:
-    pool = {"pool": "process", "workers": 8, "computing": 0.99, "service_times": ((0.2, 100),)}
+    pool: dict[str, Any] = {"pool": "process", "workers": 8, "computing": 0.99, "service_times": ((0.2, 100),)}
     verdict = report(stage(), stage("b", busy=0.25, waiting_for_input=0.7, **pool)).verdict
     assert (verdict.part, verdict.then) == ("a", "the CPU")
     assert verdict.expected == pytest.approx(20, rel=0.1)
 
 
 def test_a_window_is_never_told_to_grow_without_end() -> None:
-    held_up = {"busy": 0.5, "waiting_for_order": 0.49, "workers": 4, "window": 10}
+    held_up: dict[str, Any] = {"busy": 0.5, "waiting_for_order": 0.49, "workers": 4, "window": 10}
     verdict = report(stage(service_times=((0.001, 99), (900.0, 1)), **held_up)).verdict
     assert changes(verdict) == [("a", "queue_size", 10, 8192)]
     assert verdict.items_per_second < verdict.expected < 20
@@ -218,7 +244,10 @@ def test_whatever_a_report_says_there_is_an_answer() -> None:
     chance = random.Random(0)
 
     def some_stage(name: str) -> StageReport:
-        done, share = chance.choice([0, 1, 2, 100]), lambda: chance.choice([0.0, 0.1, 0.5, 0.99, 1.0])
+        def share() -> float:
+            return chance.choice([0.0, 0.1, 0.5, 0.99, 1.0])
+
+        done = chance.choice([0, 1, 2, 100])
         return stage(
             name,
             workers=chance.choice([1, 4]),

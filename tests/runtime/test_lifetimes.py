@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager, SubTaskPoolWorker, robust_put
+
 from watch import eventually
 
 pytestmark = pytest.mark.usefixtures("freed_at_once", "no_collector")
@@ -181,7 +182,7 @@ def test_r6_a_source_function_that_is_refused_keeps_nothing() -> None:
     manager = pipeline(Pass)
     results = manager.run(source)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert nothing_is_kept()
 
 
@@ -218,7 +219,7 @@ REFUSING = [Refuses, YieldsAndRefuses, RefusesBatches, RefusesInPool]
 def held(manager: PipelineManager) -> set[Any]:
     """What the report is there to keep: the items that failed, and their errors."""
     report = manager.report
-    failures = [(letter.item, letter.error) for letter in report.dead_letters]
+    failures: list[tuple[Any, Any]] = [(letter.item, letter.error) for letter in report.dead_letters]
     if report.error is not None:
         failures.append((report.error.item, report.error.__cause__))
     batch = {neighbour for item, _ in failures for neighbour in Thing.alive if is_near(neighbour, item)}

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from my_pipeline.pipeline_core import PipelineError, PipelineReport
+
 from jitter import jitter
 from model import (
     ALWAYS,
@@ -25,7 +27,6 @@ from model import (
     build,
     source,
 )
-from my_pipeline.pipeline_core import PipelineError, PipelineReport
 from watch import eventually, watched
 
 pytestmark = pytest.mark.usefixtures("fast_switches")
@@ -70,7 +71,7 @@ def stage_cases(draw: st.DrawFn) -> StageCase:
 
 
 @st.composite
-def cases(draw: st.DrawFn, **fixed: Any) -> Case:
+def cases(draw: st.DrawFn, /, **fixed: Any) -> Case:
     wishes: dict[str, Any] = {
         "stages": tuple(draw(st.lists(stage_cases(), min_size=1, max_size=4))),
         "items": draw(st.sampled_from([0, 1, 2, 5, 12, 30, 30])),
@@ -100,7 +101,12 @@ def run(case: Case) -> Outcome:
         log.stop_at = case.at
     act = {"stop": manager.stop, "drain": lambda: manager.stop(drain=True)}.get(case.end)
     iterator = manager.run(source(case, log), serial=case.serial)
-    stopper = threading.Thread(target=lambda: (time.sleep(case.at * 0.0005), manager.stop()))
+
+    def stop_later() -> None:
+        time.sleep(case.at * 0.0005)
+        manager.stop()
+
+    stopper = threading.Thread(target=stop_later)
     if case.end == "stop from a thread":
         stopper.start()
     if act is not None and case.at == 0:
@@ -236,7 +242,7 @@ def test_r1_serial_is_the_plain_loop(case: Case) -> None:
 @given(cases(serial=st.booleans()), st.integers(0, 3), st.sampled_from(["setup_fails", "teardown_fails", "both"]))
 def test_r10_setup_and_teardown_that_raise(case: Case, which: int, what: str) -> None:
     which %= len(case.stages)
-    faults = {name: True for name in ("setup_fails", "teardown_fails") if what in (name, "both")}
+    faults: dict[str, Any] = {name: True for name in ("setup_fails", "teardown_fails") if what in (name, "both")}
     stages = tuple(replace(stage, **faults) if at == which else stage for at, stage in enumerate(case.stages))
     check(replace(case, stages=stages))
 

@@ -311,4 +311,4 @@ def test_r6_no_item_is_kept_alive_while_those_behind_it_wait(
     results = manager.run((Item(number) for number in range(100)), serial=serial)
     delivered = [weakref.ref(next(results)) for _ in range(2)]
     until(lambda: not any(item() for item in delivered))
-    results.close()  # type: ignore[attr-defined]
+    results.close()

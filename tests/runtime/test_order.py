@@ -200,7 +200,7 @@ def test_r1_a_generator_without_end_streams(workers: int) -> None:
 
     results = PipelineManager(queue_size=2).add_worker(Count, workers=workers).run(range(5))
     assert list(itertools.islice(results, 50)) == list(range(50))
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_r1_serial_runs_everything_in_the_thread_of_the_caller() -> None:

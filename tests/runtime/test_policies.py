@@ -26,7 +26,7 @@ def test_r5_under_skip_a_failing_item_becomes_a_dead_letter_and_the_rest_goes_on
     assert list(manager.run(range(10), serial=serial)) == [0, 2, 4, 6, 8]
     report = manager.report
     assert (report.state, report.skipped) == ("completed", 5)
-    letter = min(report.dead_letters, key=lambda letter: letter.item)
+    letter = min(report.dead_letters, key=lambda letter: letter.index or 0)
     assert (letter.stage, letter.index, letter.item, letter.attempts) == ("even", 1, 1, 1)
     assert isinstance(letter.error, ValueError)
     assert "1 is odd" in letter.traceback
@@ -204,7 +204,8 @@ def test_r5_a_fraction_ends_a_long_run_on_the_way() -> None:
 
 @one_worker_and_several
 def test_r5_the_callback_sees_every_dead_letter_one_at_a_time(workers: int) -> None:
-    letters, inside = [], threading.Lock()
+    letters: list[Any] = []
+    inside = threading.Lock()
 
     def callback(letter: DeadLetter) -> None:
         assert inside.acquire(blocking=False)

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
-from jitter import jitter
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from my_pipeline.pipeline_core import SENTINEL, BaseWorker, PipelineManager, robust_put
+
+from jitter import jitter
 from watch import WATCHDOG, eventually
 
 EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000"))
@@ -74,7 +75,7 @@ class AgainstAList(RuleBasedStateMachine):
         for number in range(stages):
             self.manager.add_worker(Pass, name=f"s{number}", workers=workers, batch_size=batch_size)
         self.source = Remote()
-        self.results: Generator[Any, None, None] = self.manager.run(self.source, serial=serial)  # type: ignore[assignment]
+        self.results: Generator[Any, None, None] = self.manager.run(self.source, serial=serial)
         self.taken: list[int] = []
         self.over = False
 
@@ -152,13 +153,13 @@ class AgainstAList(RuleBasedStateMachine):
             self.leave()
 
 
-AgainstAList.TestCase.settings = settings(
+STEPS = settings(
     max_examples=max(20, EXAMPLES // 8), deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )
 
 
-class TestR1R7AnyOrderOfStepsIsThatOfAList(AgainstAList.TestCase):  # type: ignore[misc, name-defined]
-    pass
+def test_r1_r7_any_order_of_steps_is_that_of_a_list() -> None:
+    run_state_machine_as_test(AgainstAList, settings=STEPS)
 
 
 @pytest.mark.parametrize("end", ["exhaust", "stop", "drain", "leave"])
@@ -186,7 +187,7 @@ def hurry(queue_size: int, end: str, items: int, nudge: int | None = None) -> No
     taken: list[int] = []
 
     def consume() -> None:
-        with closing(manager.run(source)) as results:  # type: ignore[type-var]
+        with closing(manager.run(source)) as results:
             for item in results:
                 taken.append(item)
                 if len(taken) == at and end in act:

@@ -56,7 +56,7 @@ def test_the_shares_are_live(until: Callable[[Callable[[], object]], None]) -> N
     results = manager.run(range(100))
     next(results)
     until(lambda: manager.report.stages[0].waiting_for_output > 0.5)  # Nobody fetches the results: the stage waits.
-    results.close()  # type: ignore[attr-defined]
+    results.close()
 
 
 def test_the_time_of_setup_is_nobodys_busy_time() -> None:

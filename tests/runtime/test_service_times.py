@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager, StageReport
+
 from watch import replace_in_core
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from jitter import jitter
 from my_pipeline.pipeline_core import SENTINEL, BaseWorker, FailedItem, PipelineError, PipelineManager, robust_put
+
+from jitter import jitter
 
 Until = Callable[[Callable[[], object]], None]
 

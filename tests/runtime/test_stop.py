@@ -5,6 +5,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -190,7 +191,7 @@ def test_r7_an_idle_pipeline_makes_no_call_at_all(
     finally:
         threading.setprofile(None)
     for name in ("pipeline-source", "pipeline-pass-0", "pipeline-pass-1", "pipeline-pass-2", "pipeline-last-0"):
-        until(lambda name=name: asleep(name))
+        until(partial(asleep, name))
     before = -1
     while before != calls:  # Until the last of them has gone to sleep.
         before = calls
@@ -200,7 +201,7 @@ def test_r7_an_idle_pipeline_makes_no_call_at_all(
     gate.set()
     manager.stop()
     if waiting_for == "room":
-        results.close()  # type: ignore[attr-defined]
+        results.close()
     else:
         consumer.join()
 

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import pytest
 from my_pipeline.pipeline_core import PipelineError, PipelineManager, SubTaskPoolWorker
+
 from watch import HAS_GIL
 
 Until = Callable[[Callable[[], object]], None]
@@ -230,7 +231,7 @@ def test_r11_whatever_raises_fails_the_item(place: str, error: type[BaseExceptio
             self.fail_in("teardown")
 
     manager = PipelineManager().add_worker(Fails, workers=workers, worker_args={"sub_workers": 2})
-    results = []
+    results: list[Any] = []
     source = range(9) if place == "teardown" else itertools.count()
     with pytest.raises(PipelineError) as caught:
         results.extend(manager.run(source))
@@ -331,7 +332,7 @@ def test_r11_an_error_in_a_child_comes_back_and_children_are_set_up(child_proces
     manager = PipelineManager(on_error="skip")
     manager.add_worker(RaisesInChild, worker_args={"executor": "process", "sub_workers": 1})
     assert list(manager.run(["fine", "picklable", "unpicklable"])) == ["set up: fine"]
-    picklable, unpicklable = sorted(manager.report.dead_letters, key=lambda letter: letter.item)
+    picklable, unpicklable = sorted(manager.report.dead_letters, key=lambda letter: str(letter.item))
     assert isinstance(picklable.error, KeyError)
     assert "in process_sub_task" in picklable.traceback
     assert str(unpicklable.error) == "Unpicklable: 1 and 2"

@@ -179,4 +179,4 @@ def test_it_can_be_asked_for_while_the_run_goes_on() -> None:
     for _ in range(20):
         next(results)
     assert manager.report.verdict.part == "fetch"
-    results.close()  # type: ignore[attr-defined]
+    results.close()

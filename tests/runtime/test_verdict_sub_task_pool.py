@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport, SubTaskPoolWorker
+
 from watch import HAS_GIL, replace_in_core
 
 pytestmark = pytest.mark.slow

@@ -94,7 +94,7 @@ def test_r10_teardown_comes_when_the_consumer_leaves(serial: bool) -> None:
     manager = PipelineManager().add_worker(Diary, worker_args={"entries": entries})
     results = manager.run(itertools.count(), serial=serial)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     assert [what for what, _, _ in entries].count("teardown") == 1
 
 

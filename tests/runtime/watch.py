@@ -127,7 +127,7 @@ def replace_in_core(monkeypatch: pytest.MonkeyPatch, old: object, new: object) -
             elif isinstance(value, type) and value.__module__ == name:
                 for method in filter(inspect.isfunction, vars(value).values()):
                     if any(default is old for default in method.__defaults__ or ()):
-                        defaults = tuple(new if default is old else default for default in method.__defaults__)
+                        defaults = tuple(new if default is old else default for default in method.__defaults__ or ())
                         monkeypatch.setattr(method, "__defaults__", defaults)
 
 
