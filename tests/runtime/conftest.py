@@ -47,7 +47,14 @@ sys.path[:0] = [str(IMPORTED_FROM), str(HERE)]
 os.environ["PYTHONPATH"] = os.pathsep.join([str(IMPORTED_FROM), str(HERE)])  # For child processes.
 pytest.register_assert_rewrite("watch", "fault_table", *(path.stem for path in HERE.glob("faults_*.py")))
 
-import watch  # noqa: E402  # The path comes first.
+import my_pipeline.pipeline_core as core  # noqa: E402  # The path comes first.
+
+import watch  # noqa: E402
+
+if not hasattr(core, "SubTaskPoolWorker"):  # A project may do without.
+    from no_pool import SubTaskPoolWorker
+
+    core.SubTaskPoolWorker = SubTaskPoolWorker  # type: ignore[assignment, misc]
 
 
 def pytest_configure(config: pytest.Config) -> None:

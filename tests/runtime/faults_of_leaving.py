@@ -182,6 +182,7 @@ def ctrl_c_in_a_real_process() -> None:
 
 @fault
 def ctrl_c_in_a_real_process_with_a_process_pool() -> None:
+    pipeline(SubTaskSame)  # Skips the test where there is no pool.
     assert interrupted("processes", [signal.SIGINT], 130) == "interrupted balanced closed\n"
 
 

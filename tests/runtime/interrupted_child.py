@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 
 CLOSED: list[bool] = []
 
@@ -24,15 +24,6 @@ class Stuck(BaseWorker[int, int]):
         return item
 
 
-class Pool(SubTaskPoolWorker[int, int, int, int]):
-    def __init__(self) -> None:
-        super().__init__(sub_workers=2, executor="process")
-
-    def process_sub_task(self, sub: int) -> int:
-        time.sleep(0.005)
-        return sub
-
-
 def source() -> Iterator[int]:
     try:
         yield from itertools.count()
@@ -41,8 +32,12 @@ def source() -> Iterator[int]:
 
 
 def main(mode: str) -> int:
-    stage = {"stuck": Stuck, "processes": Pool}.get(mode, Work)
+    stage: type[BaseWorker[int, int]] = Stuck if mode == "stuck" else Work
     workers = 2 if stage is Work else 1
+    if mode == "processes":
+        from interrupted_pool import Pool
+
+        stage, workers = Pool, 1
     manager = PipelineManager().add_worker(stage, workers=workers)
     signal.signal(signal.SIGTERM, lambda *_: manager.stop())
     code, what = 143, "stopped"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from my_pipeline.pipeline_core import PipelineError, PipelineReport
+from my_pipeline.pipeline_core import PipelineError, PipelineReport, SubTaskPoolWorker
 
 from jitter import jitter
 from model import (
@@ -45,6 +45,8 @@ def examples(share: float) -> settings:
     )
 
 
+KINDS: list[Any] = ["ok", "ok", "filter", "expand", "batch"]
+KINDS += ["pool"] if SubTaskPoolWorker.__module__ != "no_pool" else []
 SIZES = st.sampled_from([1, 1, 2, 3, 4, 5, 100])
 BAD = st.just(frozenset[int]()) | st.frozensets(st.integers(0, 30), max_size=4)
 
@@ -52,7 +54,7 @@ BAD = st.just(frozenset[int]()) | st.frozensets(st.integers(0, 30), max_size=4)
 @st.composite
 def stage_cases(draw: st.DrawFn) -> StageCase:
     return StageCase(
-        kind=draw(st.sampled_from(["ok", "ok", "filter", "expand", "pool", "batch"])),
+        kind=draw(st.sampled_from(KINDS)),
         workers=draw(st.integers(1, 5)),
         queue_size=draw(SIZES),
         skip=draw(st.booleans()),
