@@ -21,6 +21,9 @@ lint: .venv/ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	rm -rf build/typed
+	$(BIN)/python tests/baking.py build/typed >/dev/null
+	MYPYPATH=build/typed/my-pipeline/src $(BIN)/mypy tests/runtime
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

@@ -61,4 +61,17 @@ class Bake:
         return Bake(Path(shutil.copytree(self.path, folder / self.path.name)), self.package)
 
 
+def bake_default(folder: Path) -> Path:
+    """The default project, baked into that folder, where cookiecutter's own files go, too."""
+    from cookiecutter.main import cookiecutter
+
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "cookiecutter.yaml"
+    config.write_text(f"cookiecutters_dir: {folder.as_posix()}\nreplay_dir: {folder.as_posix()}\n", encoding="utf-8")
+    return Path(cookiecutter(str(ROOT), no_input=True, output_dir=str(folder), config_file=str(config)))
+
+
 Baker = Callable[..., Bake]
+
+if __name__ == "__main__":
+    bake_default(Path(sys.argv[1]))

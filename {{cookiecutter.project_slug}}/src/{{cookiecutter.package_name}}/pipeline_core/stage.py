@@ -1,8 +1,7 @@
 """One stage while it runs: its workers, each with a thread, between two channels."""
 
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock, Thread, get_ident
@@ -65,7 +64,7 @@ class Stage:
 
     def spawn(self, run: Callable[[], None], suffix: str) -> Thread:
         """Start a thread of this stage. When it leaves, for whatever reason, the stage takes no more items in."""
-        run = self._supervised()(run)
+        run = partial(self._supervised, run)
         thread = Thread(target=run, name=f"{self.pipeline}-{self.name}-{suffix}", daemon=True)
         thread.start()
         self.threads.append(thread)
@@ -162,43 +161,63 @@ class Stage:
         worker._stage = self
         return worker
 
+    # No generator-based context manager here: one that swallows an error leaves a cycle of the error and its frames,
+    # and the item in hand would live until a garbage collection.
+
     def _work(self, worker: BaseWorker[Any, Any]) -> None:
         """What a worker's thread does."""
-        with self._attended(worker), self._supervised():
-            worker._run()
+        begun = False
+        try:
+            self._check_not_stopped()
+            begun = True
+            self._set_up(worker)
+            self._supervised(worker._run)
+        finally:
+            self._leave(worker, begun)
 
     def _steps(self) -> Generator[None, None, None]:
         """The same for the plain loop."""
-        with self._attended(self.workers[0]), self._supervised():
+        worker, begun = self.workers[0], False
+        try:
+            self._check_not_stopped()
+            begun = True
+            self._set_up(worker)
             port = self.new_port()
             try:
-                yield from self.workers[0]._steps(port)
+                yield from worker._steps(port)
+            except (Closed, GeneratorExit):
+                pass
+            except BaseException as error:
+                self._fail_in_the_core(error)
             finally:
                 port.times.end()
-
-    @contextmanager
-    def _attended(self, worker: BaseWorker[Any, Any]) -> Iterator[None]:
-        """`setup` before and `teardown` after. The last to leave ends the stream: with the failure, if there was one."""
-        begun = False
-        try:
-            if self.policy.stop_event.is_set():
-                raise Closed
-            begun, cpu = True, thread_time()
-            try:
-                worker.setup()
-            except BaseException as error:
-                self.fail(self.policy.blame(error, "setup"))
-                raise Closed from None
-            finally:
-                with self._counting:
-                    self._setup_cpu_seconds += thread_time() - cpu
-            yield
+                self._end_thread()
         finally:
-            try:
-                if begun:
-                    worker.teardown()
-            except BaseException as error:
-                self._late_failure = self.policy.blame(error, "teardown")
+            self._leave(worker, begun)
+
+    def _check_not_stopped(self) -> None:
+        if self.policy.stop_event.is_set():
+            raise Closed
+
+    def _set_up(self, worker: BaseWorker[Any, Any]) -> None:
+        cpu = thread_time()
+        try:
+            worker.setup()
+        except BaseException as error:
+            self.fail(self.policy.blame(error, "setup"))
+            raise Closed from None
+        finally:
+            with self._counting:
+                self._setup_cpu_seconds += thread_time() - cpu
+
+    def _leave(self, worker: BaseWorker[Any, Any], begun: bool) -> None:
+        """`teardown`, if `setup` was called. The last worker ends the stream: with the failure, if there was one."""
+        try:
+            if begun:
+                worker.teardown()
+        except BaseException as error:
+            self._late_failure = self.policy.blame(error, "teardown")
+        finally:
             with self._counting:
                 self._present -= 1
                 if not self._present:
@@ -207,17 +226,23 @@ class Stage:
                     self.outbox.close(self.failure)
                     self._ended = perf_counter()
 
-    @contextmanager
-    def _supervised(self) -> Iterator[None]:
+    def _supervised(self, run: Callable[[], None]) -> None:
         try:
-            yield
+            run()
         except (Closed, GeneratorExit):
             pass
-        except BaseException as error:  # Nothing of yours: the core's own. The item in hand will never come out.
-            self.fail(self.policy.blame(error, "the core"))
-            self._outlet.close()
+        except BaseException as error:
+            self._fail_in_the_core(error)
         finally:
-            self.inbox.cancel()
-            for port in self.ports:
-                if port.thread == get_ident():
-                    port.thread = 0  # It has no item in hand any more, and another thread may get its number.
+            self._end_thread()
+
+    def _fail_in_the_core(self, error: BaseException) -> None:
+        """Nothing of yours: the core's own. The item in hand will never come out."""
+        self.fail(self.policy.blame(error, "the core"))
+        self._outlet.close()
+
+    def _end_thread(self) -> None:
+        self.inbox.cancel()
+        for port in self.ports:
+            if port.thread == get_ident():
+                port.thread = 0  # It has no item in hand any more, and another thread may get its number.
