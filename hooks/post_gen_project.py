@@ -63,8 +63,6 @@ def trim_core(project: Path, answers: Answers) -> None:
         without_pool.replace(core / "__init__.py")
         remove(core / "sub_task_pool.py")
         remove(core / "child_process.py")
-        for test in project.glob("tests/pipeline_core/test_*sub_task_pool.py"):
-            remove(test)
     else:
         remove(without_pool)
 

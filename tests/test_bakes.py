@@ -101,8 +101,9 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("opentelemetry", "src/my_pipeline/observers/", "opentelemetry_metrics.py"),
     ("", "src/my_pipeline/stages/", "__init__.py load_it.py score.py"),
     ("pool", "src/my_pipeline/pipeline_core/", "child_process.py sub_task_pool.py"),
-    ("", "tests/", "conftest.py test_pipeline.py"),
-    ("command", "tests/", "test_cli.py test_json_logs.py test_sources.py"),
+    ("", "tests/", "conftest.py test_contract.py test_pipeline.py"),
+    ("pool", "tests/", "test_contract_of_the_pool.py"),
+    ("command", "tests/", "command_that_hands_on.py test_cli.py test_json_logs.py test_sources.py"),
     ("command full", "tests/", "test_profiling.py"),
     ("", "tests/observers/", "test_terminal.py"),
     ("full", "tests/observers/", "test_report_file.py test_trace.py"),
@@ -147,8 +148,6 @@ def test_t5_exactly_the_files_that_the_answers_ask_for(answers: dict[str, str], 
     expected = {f"{folder}{file}" for folder, files in there for file in files.split()}
     core = {path.name for path in CORE.glob("*.py")} - {"_init_without_pool.py", "child_process.py", "sub_task_pool.py"}
     expected |= {f"src/my_pipeline/pipeline_core/{module}" for module in core}
-    old_tests = [path.name for path in (TEMPLATE / "tests/pipeline_core").glob("test_*.py")]  # Until they have left.
-    expected |= {f"tests/pipeline_core/{name}" for name in old_tests if "pool" in asked or "sub_task_pool" not in name}
     assert combination.files() == expected
     assert all(any(folder.iterdir()) for folder in combination.path.rglob("*") if folder.is_dir())
 

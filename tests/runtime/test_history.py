@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
+
 from diagnosis_helpers import needs
 
 needs("observers.history")

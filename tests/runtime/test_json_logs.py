@@ -9,6 +9,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+
 from diagnosis_helpers import needs
 
 needs("json_logs")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from diagnosis_helpers import needs_metrics
 
 needs_metrics("opentelemetry", "opentelemetry.sdk")

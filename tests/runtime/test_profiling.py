@@ -8,6 +8,7 @@ from time import thread_time
 from typing import Any
 
 import pytest
+
 from diagnosis_helpers import needs
 
 needs("profiling", "rich")

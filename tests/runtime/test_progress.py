@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from itertools import count
 
 import pytest
+
 from diagnosis_helpers import needs
 
 needs("observers.progress", "rich")

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from diagnosis_helpers import needs_metrics
 
 from baking import Bake, Baker, environment
+from diagnosis_helpers import needs_metrics
 
 needs_metrics("prometheus", "prometheus_client")
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
+
 from diagnosis_helpers import needs
 
 needs("observers.report_table", "rich")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from diagnosis_helpers import needs
 
 needs("observers.trace")
