@@ -39,6 +39,7 @@ def main(mode: str) -> int:
 
         stage, workers = Pool, 1
     manager = PipelineManager().add_worker(stage, workers=workers)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # Where this began in the background, it is ignored.
     signal.signal(signal.SIGTERM, lambda *_: manager.stop())
     code, what = 143, "stopped"
     try:
