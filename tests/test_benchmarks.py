@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from baking import environment
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
 def bench(*arguments: str) -> str:
     command = [sys.executable, str(BENCHMARKS / "bench.py"), "--quick", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     assert "gave other results" not in done.stdout
     return done.stdout
