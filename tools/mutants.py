@@ -22,13 +22,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from cookiecutter.main import cookiecutter
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "guarantees.md"
-SECONDS = 400  # Without a fault the suite takes one and a half minutes; a busy machine needs more.
+SECONDS = 3600  # For the suite without a fault, which takes one and a half minutes on an idle machine.
+SLOWER = 4  # So much longer a mutant may take, as the machine may be busier then.
 MODULES = (
     "channel",
     "ports",
@@ -57,7 +59,7 @@ FIRST = (  # These find the most.
     "service_times",
     "model",
 )
-LIMITS = {"STRESS_EXAMPLES": "40", "TEST_SECONDS": "40"}  # A mutant that hangs costs the time of one test.
+LIMITS = {"STRESS_EXAMPLES": "40", "TEST_SECONDS": "60"}  # A mutant that hangs costs the time of one test.
 LEFT_OUT = {"judge", "verdict", "verdict_sub_task_pool", "interrupt", "free_threaded"}  # Slow, or of other modules.
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,
@@ -91,8 +93,10 @@ def main() -> None:
         for number in range(options.jobs):
             bakes.put(Path(cookiecutter(str(ROOT), no_input=True, output_dir=f"{folder}/{number}")))
         bake = bakes.get()
-        if not passes(bake):
+        start = perf_counter()
+        if not passes(bake, SECONDS):
             raise SystemExit("the tests fail on the core as it is")
+        limit = SLOWER * (perf_counter() - start)
         found = [mutant for module in options.modules for mutant in mutants(module, source(bake, module).read_text())]
         bakes.put(bake)
 
@@ -102,7 +106,7 @@ def main() -> None:
             unbroken = file.read_text()
             try:
                 file.write_text(mutant.text)
-                return passes(bake)
+                return passes(bake, limit)
             finally:
                 file.write_text(unbroken)
                 bakes.put(bake)
@@ -144,7 +148,7 @@ def tests() -> list[str]:
     return [f"tests/runtime/test_{name}.py" for name in [*FIRST, *rest]]
 
 
-def passes(bake: Path) -> bool:
+def passes(bake: Path, seconds: float) -> bool:
     package = next(bake.glob("src/*/pipeline_core")).parent
     suite = subprocess.Popen(
         [sys.executable, "-m", "pytest", "-x", "-q", "--confcutdir=tests/runtime", *tests()],
@@ -155,7 +159,7 @@ def passes(bake: Path) -> bool:
         start_new_session=True,
     )
     try:
-        return suite.wait(SECONDS) == 0
+        return suite.wait(seconds) == 0
     except subprocess.TimeoutExpired:
         return False
     finally:  # With the children that its tests have left.

@@ -243,7 +243,8 @@ def test_r6_what_a_generator_gave_is_not_kept_while_it_goes_on(until: Until, gat
     manager.wait_for_completion()
 
 
-def test_a_generator_that_raises_when_it_is_closed_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
+def test_a_generator_that_raises_when_it_is_closed_is_logged(serial: bool, caplog: pytest.LogCaptureFixture) -> None:
     class Clings(BaseWorker[int, int]):
         def process_item(self, item: int) -> Iterator[int]:
             try:
@@ -252,7 +253,7 @@ def test_a_generator_that_raises_when_it_is_closed_is_logged(caplog: pytest.LogC
             finally:
                 raise ValueError("not yet")
 
-    results = PipelineManager().add_worker(Clings).run([1])
+    results = PipelineManager().add_worker(Clings).run([1], serial=serial)
     assert next(results) == 1
     results.close()
     assert "a generator raised when it was closed" in caplog.text
