@@ -13,6 +13,7 @@ import statistics
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter
 from typing import Any
 from unittest import mock
@@ -22,7 +23,7 @@ from peers import use_core
 
 use_core()
 from pipeline_core import BaseWorker, PipelineManager  # noqa: E402
-from pipeline_core.channel import Signal  # noqa: E402
+from pipeline_core.channel import Closed, Signal  # noqa: E402
 
 ITEMS = 100_000
 ROUNDS = 15
@@ -79,24 +80,21 @@ def calls() -> Parts:
 
 def parts() -> Parts:
     """The threads of a run, one after the other: no queue is ever full, and none empty."""
-    manager = three_stages(queue_size=ITEMS + 1)
-    manager._claim(range(ITEMS), serial=False)
-
-    def ends() -> None:
-        manager._source.start()
-        manager._source.join()
+    run = three_stages(queue_size=ITEMS + 1)._claim(range(ITEMS), serial=False)
 
     def stages() -> None:
-        for stage in manager._stages:
-            stage._work(stage.workers[0])
+        for stage in run.stages:
+            with suppress(Closed):
+                stage._put_all(stage.workers[0]._run(stage.lane))
+            stage.outbox.close()
 
     def consume() -> None:
-        get = manager._results.get
-        for _ in range(ITEMS):
-            get()
-            manager._delivered += 1
+        with suppress(Closed):
+            while True:
+                run._results.get()
+                run.delivered += 1
 
-    read = microseconds(ends)
+    read = microseconds(run.source._run)
     return {"stages": microseconds(stages), "ends": read + microseconds(consume)}
 
 

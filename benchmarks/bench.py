@@ -5,6 +5,7 @@ python benchmarks/bench.py --only hop latency   some of them
 python benchmarks/bench.py --quick              one small round of each: whether it works, not how fast
 python benchmarks/bench.py --write              puts tables and pictures into docs/performance.md
 python benchmarks/bench.py --free-threaded python3.13t    with the row that needs such a Python
+python benchmarks/bench.py --core FOLDER        and an earlier edition of the core: FOLDER is its `pipeline_core`
 
 Each measurement is a process of its own; within a round, the peers take turns, and each round begins with another.
 Every peer's results are compared with those of the plain loop, in order where the peer keeps it.
@@ -24,14 +25,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from workloads import EVERYONE, WORKLOADS, Point, Workload
+from peers import CORE
+from workloads import EVERYONE, WORKLOADS, Measured, Point, Workload
 
 ROUNDS = 7
 SECONDS = 300  # A measurement may take no longer.
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
 
-Samples = dict[Point, list[float]]
+Samples = dict[Point, list[Measured]]
 
 
 def main() -> None:
@@ -49,7 +51,8 @@ def main() -> None:
         if options.write:
             from pictures import draw
 
-            draw(workload, samples, PAGE.parent / "performance")
+            values = {point: [sample.value for sample in found] for point, found in samples.items()}
+            draw(workload, values, PAGE.parent / "performance")
             write(workload, table, verdicts, options)
 
 
@@ -61,14 +64,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--free-threaded", metavar="PYTHON")
-    return parser.parse_args()
+    parser.add_argument("--core", metavar="FOLDER", type=Path, help="measure this `pipeline_core`, too, as `earlier`")
+    options = parser.parse_args()
+    if options.core is not None and not (options.core / "pipeline_manager.py").is_file():
+        parser.error(f"--core: {options.core} is no folder `pipeline_core`")
+    return options
 
 
 def measure(workload: Workload, options: argparse.Namespace, console: Console) -> Samples:
+    earlier = [peer.replace("ours", "earlier") for peer in workload.peers if options.core and peer.startswith("ours")]
     points = [
         Point(peer, x)
         for x in workload.xs(quick=options.quick)
-        for peer in workload.peers
+        for peer in (*workload.peers, *earlier)
         if EVERYONE[peer].installed and (not options.peers or peer in options.peers)
     ]
     samples: Samples = {point: [] for point in points}
@@ -84,9 +92,10 @@ def measure(workload: Workload, options: argparse.Namespace, console: Console) -
     return samples
 
 
-def run(workload: Workload, point: Point, options: argparse.Namespace) -> float:
+def run(workload: Workload, point: Point, options: argparse.Namespace) -> Measured:
     python = options.free_threaded if workload.free_threaded else sys.executable
-    task = json.dumps([workload.name, point.peer, point.x, 0.01 if options.quick else 1])
+    core = options.core.resolve() if point.peer.startswith("earlier") else CORE
+    task = json.dumps([workload.name, point.peer, point.x, 0.01 if options.quick else 1, str(core)])
     with tempfile.TemporaryDirectory() as folder:
         try:
             child = subprocess.run(
@@ -100,20 +109,29 @@ def run(workload: Workload, point: Point, options: argparse.Namespace) -> float:
             raise RuntimeError(f"not done in {SECONDS} seconds") from None
     if child.returncode:
         raise RuntimeError((child.stderr.strip() or "no message").splitlines()[-1])
-    return float(child.stdout)
+    return Measured(*json.loads(child.stdout.splitlines()[-1]))
 
 
 Row = list[str]
 
 
 def summary(workload: Workload, samples: Samples) -> tuple[list[Row], list[str]]:
-    """A row for each x and peer: the median, what it ranges over, and how many times ours that is."""
-    medians = {point: statistics.median(values) for point, values in samples.items() if values}
-    rows = []
+    """The head, and a row for each x and peer: the median, what it ranges over, and how many times ours that is."""
+    samples = {point: found for point, found in samples.items() if found}
+    medians = {point: statistics.median(sample.value for sample in found) for point, found in samples.items()}
+    cpu = any(found[0].cpu is not None for found in samples.values())
+    start = any(found[0].start is not None for found in samples.values())
+    rows = [[*([workload.x] * bool(workload.x)), "", workload.unit, "range", *["CPU"] * cpu, *["ms to start"] * start]]
+    rows[0].append("ratio to ours")
     for point, median in sorted(medians.items(), key=lambda entry: (entry[0].x or 0, workload.worse(entry[1]))):
-        values, ours = samples[point], medians.get(Point("ours", point.x))
-        ratio = "" if ours is None or point.peer == "ours" else f"{median / ours:.2f}"
-        rows.append([*([] if point.x is None else [f"{point.x:,}"]), point.peer, number(median), spread(values), ratio])
+        found, ours = samples[point], medians.get(Point("ours", point.x))
+        row = [*([] if point.x is None else [f"{point.x:,}"]), point.peer, number(median)]
+        row.append(spread([sample.value for sample in found]))
+        if cpu:
+            row.append(number(statistics.median(sample.cpu or 0.0 for sample in found)))
+        if start:
+            row.append(number(statistics.median(sample.start or 0.0 for sample in found) * 1e3))
+        rows.append([*row, "" if ours is None or point.peer == "ours" else f"{median / ours:.2f}"])
     return rows, workload.verdicts({(point.peer, point.x): median for point, median in medians.items()})
 
 
@@ -126,15 +144,11 @@ def spread(values: Iterable[float]) -> str:
     return f"{number(min(values))} to {number(max(values))}"
 
 
-def head(workload: Workload) -> Row:
-    return [*([workload.x] if workload.x else []), "", workload.unit, "range", "ratio to ours"]
-
-
 def as_rich(workload: Workload, rows: list[Row]) -> Table:
     table = Table(title=f"{workload.name}: {workload.about}", title_justify="left")
-    for column in head(workload):
+    for column in rows[0]:
         table.add_column(column, justify="right" if column else "left")
-    for row in rows:
+    for row in rows[1:]:
         table.add_row(*row)
     return table
 
@@ -146,7 +160,7 @@ def write(workload: Workload, rows: list[Row], verdicts: list[str], options: arg
     lines = [
         f"![{workload.about}](performance/{workload.name}.svg)",
         "",
-        *(f"| {' | '.join(row)} |" for row in (head(workload), ["---"] * len(head(workload)), *rows)),
+        *(f"| {' | '.join(row)} |" for row in (rows[0], ["---"] * len(rows[0]), *rows[1:])),
         "",
         *(f"- {verdict}" for verdict in verdicts),
         *([""] if verdicts else []),

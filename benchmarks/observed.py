@@ -13,12 +13,13 @@ from peers import TEMPLATE, Peer, Stage
 
 
 def run(observed: bool, source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
-    """With the live table, in a terminal that nobody reads, and with the history that a report's page draws."""
+    """With what a verdict is read from, the live table, in a terminal that nobody reads, and the history of a report's page."""
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         (Path(folder) / "template").symlink_to(TEMPLATE)  # Its own name is none that Python can import.
         sys.path.insert(0, folder)
         from rich.console import Console
+        from template.observers.diagnosis import Diagnosis
         from template.observers.history import History
         from template.observers.progress import Progress
         from template.pipeline_core import BaseWorker, PipelineManager
@@ -28,6 +29,7 @@ def run(observed: bool, source: Iterable[Any], stages: Sequence[Stage], queue_si
             worker = type("Worker", (BaseWorker,), {"process_item": staticmethod(stage.function)})
             pipeline.add_worker(worker, name=f"stage-{number}", workers=stage.workers)
         if observed:
+            Diagnosis(pipeline)
             console = Console(file=stack.enter_context(Path(os.devnull).open("w")), force_terminal=True, width=100)
             total = len(source) if isinstance(source, Sized) else None
             observers: list[AbstractContextManager[object]] = [Progress(pipeline, console, lambda: total)]
@@ -40,6 +42,6 @@ WATCHED = {
     name: Peer(name, partial(run, name == "watched"), about)
     for name, about in (
         ("unwatched", "ours, from the project's package, as `watched` is"),
-        ("watched", "with a live table and a history"),
+        ("watched", "with a diagnosis, a live table and a history"),
     )
 }

@@ -6,6 +6,7 @@ can keep it, and imports its library when it runs.
 
 import importlib.util
 import logging
+import multiprocessing
 import queue
 import sys
 import threading
@@ -13,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -26,10 +28,16 @@ END: Any = object()
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of the chain: a function of one item, and how many threads may call it at a time."""
+    """One step of the chain: a function of one item, and how many threads may call it at a time.
+
+    `pool`      ours has a sub-task pool there, with one sub-task an item
+    `children`  child processes call it, whose function is one of those in `work_in_children.py`
+    """
 
     function: Function
     workers: int = 1
+    pool: bool = False
+    children: bool = False
 
 
 Runner = Callable[[Iterable[Any], Sequence[Stage], int], Iterator[Any]]
@@ -76,14 +84,31 @@ def run_loop(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 1
 
 def run_ours(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100, **options: Any) -> Iterator[Any]:
     use_core()
-    from pipeline_core import BaseWorker, PipelineManager
+    from pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker
 
     pipeline = PipelineManager(queue_size=queue_size, **options)
     for number, stage in enumerate(stages):
-        method = {"process_item": _without_self(stage.function)}
-        pipeline.add_worker(type("Worker", (BaseWorker,), method), name=f"stage-{number}", workers=stage.workers)
+        name, method = f"stage-{number}", _without_self(stage.function)
+        if stage.children:
+            from work_in_children import POOLS, STAGES
+
+            if stage.pool:
+                pool = {"sub_workers": stage.workers, "executor": "process"}
+                pipeline.add_worker(POOLS[stage.function], name=name, worker_args=pool)
+            else:
+                pipeline.add_worker(STAGES[stage.function], name=name, workers=stage.workers, executor="process")
+        elif stage.pool:
+            worker = type("Worker", (SubTaskPoolWorker,), {"process_sub_task": method})
+            pipeline.add_worker(worker, name=name, worker_args={"sub_workers": stage.workers})
+        else:
+            worker = type("Worker", (BaseWorker,), {"process_item": method})
+            pipeline.add_worker(worker, name=name, workers=stage.workers)
     results: Iterator[Any] = pipeline.run(source)
     return results
+
+
+def run_ours_pool(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    return run_ours(source, [replace(stage, pool=True) for stage in stages], queue_size)
 
 
 def _without_self(function: Function) -> Function:
@@ -144,6 +169,43 @@ def _window(executor: ThreadPoolExecutor, function: Function, items: Iterable[An
             yield futures.popleft().result()
     while futures:
         yield futures.popleft().result()
+
+
+def run_executor(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """A thread a stage on `queue.Queue`; one with several workers has a ThreadPoolExecutor and two futures a worker."""
+    queues = [queue.Queue[Any](queue_size) for _ in range(len(stages) + 1)]
+
+    def feed() -> None:
+        for item in source:
+            queues[0].put(item)
+        queues[0].put(END)
+
+    def work(stage: Stage, inbox: "queue.Queue[Any]", outbox: "queue.Queue[Any]") -> None:
+        items = iter(inbox.get, END)
+        if stage.workers == 1:
+            for item in items:
+                outbox.put(stage.function(item))
+        else:
+            with ThreadPoolExecutor(stage.workers) as executor:
+                for result in _window(executor, stage.function, items, 2 * stage.workers):
+                    outbox.put(result)
+        outbox.put(END)
+
+    threads = [threading.Thread(target=feed, daemon=True)]
+    for ends in zip(stages, queues[:-1], queues[1:], strict=True):
+        threads.append(threading.Thread(target=work, args=ends, daemon=True))
+    for thread in threads:
+        thread.start()
+    yield from iter(queues[-1].get, END)
+    for thread in threads:
+        thread.join()
+
+
+def run_imap(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100, chunk: int = 1) -> Iterator[Any]:
+    """`multiprocessing.Pool.imap`, which reads all of the source at once."""
+    (stage,) = stages
+    with multiprocessing.Pool(stage.workers) as pool:
+        yield from pool.imap(stage.function, source, chunk)
 
 
 def run_pypeln(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
@@ -345,9 +407,17 @@ PEERS = {
         Peer("loop", run_loop, "the plain loop, in one thread"),
         Peer("ours", run_ours, "the core, with all defaults: in order, accounted for"),
         Peer("ours-unordered", run_ours_unordered, "the core, with `ordered=False`", ordered=False),
+        Peer("ours-pool", run_ours_pool, "the core, with a sub-task pool"),
         Peer("chain", run_chain, "threads on `queue.Queue`, by hand, without any care", ordered=False),
         Peer("tutorial", run_tutorial, "threads on `queue.Queue`, as tutorials show: polling, a stop event, sorting"),
         Peer("window", run_window, "a `ThreadPoolExecutor` and a window of futures for each stage", pulls=True),
+        Peer(
+            "executor",
+            run_executor,
+            "the chain, with a `ThreadPoolExecutor` and two futures a worker where a stage has several",
+        ),
+        Peer("imap-1", partial(run_imap, chunk=1), "`multiprocessing.Pool.imap(chunksize=1)`", pickles=True),
+        Peer("imap-64", partial(run_imap, chunk=64), "`multiprocessing.Pool.imap(chunksize=64)`", pickles=True),
         Peer("pypeln", run_pypeln, "`pypeln.thread.map`", ordered=False, library="pypeln"),
         Peer("streamable", run_streamable, "`stream.map(…, concurrency).buffer(…)`", library="streamable"),
         Peer("spdl", run_spdl, '`PipelineBuilder.pipe(…, output_order="input")`', library="spdl.pipeline"),

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -12,7 +11,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +32,14 @@ class Point(NamedTuple):
     x: X
 
 
+class Measured(NamedTuple):
+    """What a workload measures. `cpu`: CPU time in the same unit; `start`: seconds before the first result."""
+
+    value: float
+    cpu: float | None = None
+    start: float | None = None
+
+
 Medians = dict[tuple[str, X], float]
 
 
@@ -43,7 +50,7 @@ class Workload:
     name: str
     about: str
     unit: str
-    measure: Callable[[Peer, X, float], float]
+    measure: Callable[[Peer, X, float], float | Measured]
     peers: tuple[str, ...] = STAGED
     x: str = ""
     values: tuple[float, ...] = ()
@@ -88,12 +95,6 @@ def digest(item: Any) -> Any:
     return item
 
 
-def count_primes(item: Any) -> Any:
-    """Pure Python: about a millisecond."""
-    sum(all(n % d for d in range(2, math.isqrt(n) + 1)) for n in range(2000, 2300))
-    return item
-
-
 def timed(peer: Peer, stages: Sequence[Stage], source: Sequence[Any], queue_size: int = 100) -> float:
     """Seconds for all. Every stage gives back what it got, so the results must be the source's items."""
     if peer.name == "bare":
@@ -106,6 +107,35 @@ def timed(peer: Peer, stages: Sequence[Stage], source: Sequence[Any], queue_size
     if (results if in_order else sorted(results)) != list(source):
         raise AssertionError(f"{peer.name} gave other results than the plain loop")
     return seconds
+
+
+def timed_with_cpu(peer: Peer, stages: Sequence[Stage], source: Sequence[Any]) -> Measured:
+    """Microseconds an item, and of CPU time."""
+    warm_up(peer)
+    before = time.process_time()
+    seconds = timed(peer, stages, source)
+    return Measured(seconds / len(source) * 1e6, (time.process_time() - before) / len(source) * 1e6)
+
+
+def timed_once_started(peer: Peer, stages: Sequence[Stage], source: Sequence[Any], first: int = 128) -> Measured:
+    """Microseconds an item, and of CPU time here, from when the `first` have been there and back: all children run by then."""
+    held, results, begin, start, cpu = threading.Event(), list[Any](), time.perf_counter(), 0.0, 0.0
+
+    def items() -> Iterator[Any]:
+        yield from source[:first]
+        held.wait()
+        yield from source[first:]
+
+    for result in peer.run(items(), stages, 100):
+        results.append(result)
+        if len(results) == first:
+            start, cpu = time.perf_counter() - begin, time.process_time()
+            held.set()
+    seconds, cpu = time.perf_counter() - begin - start, time.process_time() - cpu
+    if results != list(source):
+        raise AssertionError(f"{peer.name} gave other results than the plain loop")
+    each = 1e6 / (len(source) - first)
+    return Measured(seconds * each, cpu * each, start=start)
 
 
 def warm_up(peer: Peer) -> None:
@@ -139,7 +169,12 @@ EVERYONE = (
             "shipped", run_loop, "the example as it is: the model asked in batches, a pool of threads that draws"
         ),
     }
+    | {
+        f"earlier{name}": replace(PEERS[f"ours{name}"], name=f"earlier{name}", about="the core that --core names")
+        for name in ("", "-unordered", "-pool")
+    }
 )
+core = CORE  # Whose speed is measured in this process.
 
 
 def items(peer: Peer, number: int, scale: float) -> range:
@@ -179,10 +214,38 @@ def mixed(peer: Peer, x: X, scale: float) -> float:
     return 0.01 / 16 * len(source) / timed(peer, [Stage(same), Stage(sleep(0.01), 16), Stage(same)], source)
 
 
-def workers(peer: Peer, x: X, scale: float) -> float:
+def scaling(peer: Peer, x: X, scale: float) -> float:
     number = int(x or 1)
     source = range(max(20, int(150 * number * scale)))
     return 0.01 / number * len(source) / timed(peer, [Stage(sleep(0.01), number)], source)
+
+
+def workers(peer: Peer, x: X, scale: float) -> Measured:
+    """4 workers that do nothing (x=0), or 16 that sleep for x ms, between two stages that do nothing."""
+    busy = Stage(sleep(x / 1e3), 16) if x else Stage(same, 4)
+    return timed_with_cpu(peer, [Stage(same), busy, Stage(same)], items(peer, 4000 if x else 100_000, scale))
+
+
+def pool(peer: Peer, x: X, scale: float) -> Measured:
+    return timed_with_cpu(peer, [Stage(same), Stage(same), Stage(same, 4, pool=True)], items(peer, 100_000, scale))
+
+
+def procs(peer: Peer, x: X, scale: float) -> Measured:
+    from work_in_children import count_primes, same
+
+    number = 4000 if x else 30_000 if peer.name == "imap-1" else 100_000
+    return timed_once_started(
+        peer, [Stage(count_primes if x else same, 2, children=True)], range(128 + max(20, int(number * scale)))
+    )
+
+
+def command(peer: Peer, x: X, scale: float) -> Measured:
+    """The whole process, from its start to its end."""
+    from workload_command import LINES, process_seconds
+
+    lines = max(20, int(LINES * scale))
+    seconds, cpu = process_seconds(peer.name, core, lines)
+    return Measured(seconds / lines * 1e6, cpu / lines * 1e6)
 
 
 def cpu(peer: Peer, x: X, scale: float) -> float:
@@ -264,7 +327,7 @@ def start(peer: Peer, x: X, scale: float) -> float:
                 begin = time.perf_counter()
                 for _ in range(number):
                     environment = kept | {"PYTHONPYCACHEPREFIX": compiled}
-                    subprocess.run([sys.executable, "-c", line], cwd=CORE.parent, check=True, env=environment)
+                    subprocess.run([sys.executable, "-c", line], cwd=core.parent, check=True, env=environment)
                 took.append((time.perf_counter() - begin) / number)
         return (took[2] - took[1]) * 1e3
     return statistics.median(timed(peer, [Stage(same)] * 3, [1]) for _ in range(20)) * 1e3
@@ -279,6 +342,8 @@ def observing(peer: Peer, x: X, scale: float) -> float:
 
 
 def pure_python(peer: Peer, x: X, scale: float) -> float:
+    from work_in_children import count_primes
+
     source = range(max(20, int(1500 * scale)))
     return len(source) / timed(peer, [Stage(count_primes, int(x or 1))], source)
 
@@ -325,6 +390,43 @@ def cost_of_watching(m: Medians) -> list[str]:
         for peer, x in m
         if peer == "watched" and x is not None
     ]
+
+
+def beside(peer: str, wanted: float) -> Callable[[Medians], list[str]]:
+    """How many times as fast as that peer ours is."""
+
+    def verdicts(m: Medians) -> list[str]:
+        return [
+            f"{peer}{_at(x)}: {value / m['ours', x]:.1f} times ours; {wanted:g} asked for"
+            for (name, x), value in m.items()
+            if name == peer and ("ours", x) in m and not x
+        ]
+
+    return verdicts
+
+
+def _at(x: X) -> str:
+    return "" if x is None else f" with {x} ms"
+
+
+def beside_imap(m: Medians) -> list[str]:
+    found = []
+    for ours, x in m:
+        if ours in ("ours", "ours-pool") and {("imap-1", x), ("imap-64", x)} <= set(m):
+            many, one = m[ours, x] / m["imap-64", x], m["imap-1", x] / m[ours, x]
+            if x:
+                found.append(f"{ours} with {x} ms: {1 / many:.1%} of the rate of imap-64; 92% asked for")
+            else:
+                found.append(
+                    f"{ours}: {many:.1f} times as long as imap-64, 5 allowed; imap-1 {one:.1f} times, 3 asked for"
+                )
+    return found
+
+
+def beside_the_loop(m: Medians) -> list[str]:
+    if not {("ours", None), ("loop", None)} <= set(m):
+        return []
+    return [f"ours: {m['ours', None] / m['loop', None]:.2f} times as long as the loop; 1.5 allowed"]
 
 
 def speed_up(m: Medians) -> list[str]:
@@ -411,15 +513,51 @@ WORKLOADS = {
             (10**4, 10**5, 10**6, 10**7),
         ),
         Workload(
-            "workers",
+            "scaling",
             "a sleep of 10 ms",
             "of the ideal",
-            workers,
+            scaling,
             ("bare", "ours", "chain", "window"),
             "workers",
             (1, 4, 16, 64),
             higher=True,
             verdicts=ideal,
+        ),
+        Workload(
+            "workers",
+            "4 workers that do nothing, or 16 that sleep, between two stages that do nothing",
+            "µs an item",
+            workers,
+            ("ours", "executor"),
+            "ms of sleep",
+            (0, 5),
+            verdicts=beside("executor", 4),
+        ),
+        Workload(
+            "pool",
+            "a sub-task pool of 4 threads behind two stages, none of which does anything",
+            "µs an item",
+            pool,
+            ("ours", "executor"),
+            verdicts=beside("executor", 3),
+        ),
+        Workload(
+            "procs",
+            "2 child processes: a call that does nothing, or a millisecond of Python",
+            "µs an item",
+            procs,
+            ("ours", "ours-pool", "imap-1", "imap-64"),
+            "ms of Python",
+            (0, 1),
+            verdicts=beside_imap,
+        ),
+        Workload(
+            "command",
+            "the command of a project over lines of 160 bytes",
+            "µs a line",
+            command,
+            ("ours", "loop"),
+            verdicts=beside_the_loop,
         ),
         Workload(
             "cost",
@@ -458,6 +596,8 @@ WORKLOADS = {
 }
 
 if __name__ == "__main__":
-    use_core()
-    name, peer, x, scale = json.loads(sys.argv[1])
-    print(WORKLOADS[name].measure(EVERYONE[peer], x, scale))
+    name, peer, x, scale, folder = json.loads(sys.argv[1])
+    core = Path(folder)
+    use_core(core)
+    measured = WORKLOADS[name].measure(EVERYONE[peer], x, scale)
+    print(json.dumps(measured if isinstance(measured, Measured) else Measured(measured)))

@@ -62,7 +62,6 @@ def trim_core(project: Path, answers: Answers) -> None:
     if answers["__pool"] == "none":
         without_pool.replace(core / "__init__.py")
         remove(core / "sub_task_pool.py")
-        remove(core / "child_process.py")
     else:
         remove(without_pool)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from baking import environment
+from baking import ROOT, environment
 
-BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+BENCHMARKS = ROOT / "benchmarks"
+CORE = ROOT / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}/pipeline_core"
 
 
 def bench(*arguments: str) -> str:
@@ -28,9 +29,41 @@ def test_every_peer_does_each_workload_and_gives_the_same_results(workload: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workload", ["stages", "length", "workers", "cost", "start"])
+@pytest.mark.parametrize("workload", ["stages", "length", "scaling", "cost", "start"])
 def test_what_varies_is_a_row_for_each_value(workload: str) -> None:
     assert bench("--only", workload, "--peers", "ours").count("│ ours") == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("workload", "rows"),
+    [
+        ("workers", {"ours": 2, "executor": 2}),
+        ("pool", {"ours": 1, "executor": 1}),
+        ("procs", {"ours": 2, "ours-pool": 2, "imap-1": 2, "imap-64": 2}),
+        ("command", {"ours": 1, "loop": 1}),
+    ],
+)
+def test_what_several_workers_and_the_command_cost_is_measured_beside_peers(
+    workload: str, rows: dict[str, int]
+) -> None:
+    printed = bench("--only", workload)
+    assert {peer: printed.count(f"│ {peer} ") for peer in rows} == rows, printed
+    assert " ms to start " in printed if workload == "procs" else " CPU " in printed
+
+
+@pytest.mark.slow
+def test_an_earlier_core_is_measured_in_the_same_run() -> None:
+    printed = bench("--only", "hop", "--peers", "ours", "earlier", "--core", str(CORE))
+    assert "│ ours " in printed
+    assert "│ earlier " in printed
+
+
+def test_a_core_that_is_none_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, str(BENCHMARKS / "bench.py"), "--core", str(tmp_path)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "is no folder `pipeline_core`" in done.stderr
 
 
 def test_what_needs_another_python_says_so() -> None:

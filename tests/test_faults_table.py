@@ -49,7 +49,9 @@ def test_a_test_that_the_guarantees_name_is_there(name: str) -> None:
 
 
 def test_every_promise_names_a_test() -> None:
-    promises = re.split(r"^\*\*(R\d+) ", GUARANTEES.split("## The bound")[0], flags=re.MULTILINE)
-    found = dict(zip(promises[1::2], promises[2::2], strict=True))
-    assert list(found) == [f"R{number}" for number in range(1, 15)]
-    assert not [promise for promise, text in found.items() if "::" not in text.split("*Held by*")[-1]]
+    promises = [*(f"R{number}" for number in range(1, 15)), "R18"]
+    before, behind = GUARANTEES.split("### The tests that hold them")
+    assert re.findall(r"^- \*\*(R\d+) ", before, re.MULTILINE) == promises
+    rows = dict(re.findall(r"^\| (R\d+) \| (.*) \|$", behind, re.MULTILINE))
+    assert list(rows) == promises
+    assert not [promise for promise, tests in rows.items() if "::" not in tests]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from my_pipeline.observers.diagnosis import Diagnosis
 from my_pipeline.observers.history import History
 from my_pipeline.observers.report_file import check_report_path, write_report
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager
@@ -48,10 +49,11 @@ def main() -> None:
     pipeline.add_worker(Load, name="pre_processing", workers=2)
     pipeline.add_worker(Infer, name="model_inference", workers=6, retries=1)
     pipeline.add_worker(Store, name="post_processing")
+    diagnosis = Diagnosis(pipeline)
     with History(pipeline, interval=0.25 if ITEMS > 1000 else 0.05) as history:
         for _ in pipeline.run(range(ITEMS)):
             pass
-    write_report(path, pipeline.report, history, verdict=str(pipeline.report.verdict))
+    write_report(path, diagnosis.reading(), history)
 
 
 if __name__ == "__main__":

@@ -9,19 +9,11 @@ import time
 
 from rich.console import Console
 
-from {{ cookiecutter.package_name }}.observers.progress import (
-    Progress,
-)
-from {{ cookiecutter.package_name }}.observers.report_table import (
-    ReportTable,
-)
-from {{ cookiecutter.package_name }}.pipeline import (
-    build_pipeline,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-)
+from {{ cookiecutter.package_name }}.observers.diagnosis import Diagnosis
+from {{ cookiecutter.package_name }}.observers.progress import Progress
+from {{ cookiecutter.package_name }}.observers.report_table import ReportTable
+from {{ cookiecutter.package_name }}.pipeline import build_pipeline
+from {{ cookiecutter.package_name }}.pipeline_core import BaseWorker, PipelineManager
 
 ITEMS = 600
 
@@ -62,9 +54,10 @@ def simulated_pipeline() -> PipelineManager:
 def main() -> None:
     console = Console()
     pipeline = simulated_pipeline()
+    diagnosis = Diagnosis(pipeline)
     with Progress(pipeline, console, lambda: ITEMS):
         delivered = list(pipeline.run(range(ITEMS)))
-    report = pipeline.report
+    report = diagnosis.reading()
     console.print(ReportTable(report))
     in_order = delivered == sorted(delivered)
     console.print(f"{len(delivered)} results, in order: {in_order}. Dead letters: {report.skipped}")

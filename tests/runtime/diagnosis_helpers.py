@@ -7,6 +7,7 @@ import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,6 +37,14 @@ def needs_metrics(tool: str, *libraries: str) -> None:
             shutil.copy2(_bake(metrics=tool) / "observers" / module, folder)
         importlib.import_module("my_pipeline.observers").__path__.append(str(folder))
         importlib.invalidate_caches()
+
+
+def tuning(verdict: Any) -> dict[str, Any]:
+    """The changes of a verdict that need no other code, as arguments of `PipelineManager.tune`."""
+    stages = [change for change in verdict.changes if change.part not in ("source", "consumer")]
+    workers = {change.part: change.then for change in stages if change.setting in ("workers", "sub_workers")}
+    sizes = [change.then for change in stages if change.setting == "queue_size"]
+    return {"workers": workers, "queue_size": max(sizes, default=None)}
 
 
 @cache

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -276,7 +276,7 @@ class Wraps(BaseWorker[Thing, Thing]):
 
 
 class WrapsMany(BaseWorker[Thing, Thing]):
-    def process_item(self, item: Thing) -> Iterator[Thing]:
+    def process_item(self, item: Thing) -> Generator[Thing, None, None]:
         yield Thing()
 
 

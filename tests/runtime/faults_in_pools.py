@@ -343,12 +343,12 @@ def a_result_that_does_not_pickle() -> None:
 @fault
 def setup_fails_in_the_child() -> None:
     stage = (SetupFailsInTheChild, {"worker_args": {"executor": "process", "sub_workers": 1}})
-    fails(pipeline(stage), range(9), "process_item", RuntimeError, results=[])
+    fails(pipeline(stage), range(9), "setup", ValueError, results=[])
 
 
 @fault
 def init_fails_in_the_child() -> None:
-    fails(pipeline(InitFailsInTheChild), range(9), "process_item", RuntimeError, results=[])
+    fails(pipeline(InitFailsInTheChild), range(9), "setup", ValueError, results=[])
 
 
 @fault

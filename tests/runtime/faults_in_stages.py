@@ -3,7 +3,7 @@
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
@@ -26,7 +26,7 @@ def enter_methods_that_raise() -> None:
 
             def generator(error: type[BaseException] = error, many: Any = many) -> None:
                 class Midway(BaseWorker[int, int]):
-                    def process_item(self, item: int) -> Iterator[int]:
+                    def process_item(self, item: int) -> Generator[int, None, None]:
                         yield item
                         if item == 3:
                             raise error("injected")
@@ -204,7 +204,7 @@ def a_bad_item_of_a_batch_costs_only_itself() -> None:
 @fault
 def a_generator_that_ignores_its_close() -> None:
     class Stubborn(BaseWorker[int, int]):
-        def process_item(self, item: int) -> Iterator[int]:
+        def process_item(self, item: int) -> Generator[int, None, None]:
             with suppress(GeneratorExit):
                 while True:
                     yield item
@@ -223,7 +223,7 @@ def an_endless_generator_that_is_not_the_head_of_the_order() -> None:
     class Endless(BaseWorker[int, int]):
         given = 0
 
-        def process_item(self, item: int) -> Iterator[int]:
+        def process_item(self, item: int) -> Generator[int, None, None]:
             if item == 0:
                 time.sleep(0.2)
                 yield 0
@@ -244,7 +244,7 @@ def an_endless_generator_that_is_not_the_head_of_the_order() -> None:
 @fault
 def an_endless_generator_of_none() -> None:
     class Endless(BaseWorker[int, int]):
-        def process_item(self, item: int) -> Iterator[None]:  # type: ignore[override]
+        def process_item(self, item: int) -> Generator[None, None, None]:  # type: ignore[override]
             while True:
                 yield None
 

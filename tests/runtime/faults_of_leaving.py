@@ -1,5 +1,6 @@
 """Consumers that leave, throw or forget; Ctrl-C and SIGTERM."""
 
+import contextlib
 import gc
 import itertools
 import os
@@ -48,12 +49,12 @@ def the_consumer_raises() -> None:
 
 
 @fault
-def the_consumer_throws_into_the_iterator() -> None:
+def the_consumer_raises_in_the_middle() -> None:
     manager = pipeline(Same)
     iterator = manager.run(itertools.count())
     next(iterator)
-    with pytest.raises(ZeroDivisionError):
-        iterator.throw(ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError), contextlib.closing(iterator):
+        raise ZeroDivisionError
     settled(manager, "stopped")
 
 

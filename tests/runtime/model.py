@@ -8,7 +8,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, fields
 from inspect import signature
 from typing import Any, Literal
@@ -220,7 +220,7 @@ class OneWorker(CaseWorker):
 
 
 class ExpandWorker(CaseWorker):
-    def process_item(self, item: Item) -> Iterator[Any]:
+    def process_item(self, item: Item) -> Generator[Any, None, None]:
         outputs = self.case.children(item)
         if not self.case.breaks_midway(item):
             self.check(item)
@@ -274,7 +274,9 @@ WORKERS: dict[str, type[CaseWorker]] = {
 }
 
 
-SHORT_PAUSES = {"backoff": 0.0002} if "backoff" in signature(PipelineManager.add_worker).parameters else {}
+SHORT_PAUSES: dict[str, Any] = (
+    {"backoff": 0.0002} if "backoff" in signature(PipelineManager.add_worker).parameters else {}
+)
 
 
 def build(case: Case) -> tuple[PipelineManager, Log]:
@@ -315,6 +317,6 @@ def bound(case: Case) -> int:
     held = case.queue_size + 2  # The results, one in the source's hand, one in the consumer's.
     for stage in case.stages:
         each = stage.batch_size if stage.kind == "batch" else stage.window + 1 if stage.kind == "pool" else 1
-        window = stage.queue_size if case.ordered and stage.workers > 1 else 0
+        window = stage.queue_size if stage.workers > 1 else 0
         held += stage.queue_size + stage.workers * each + window
     return held

@@ -8,7 +8,7 @@ the results that wait for the consumer.
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager
@@ -113,7 +113,7 @@ def test_r2_a_generator_without_end_does_not_pile_up_behind_a_slow_item(
     threads: list[str] = []
 
     class Endless(BaseWorker[int, int]):
-        def process_item(self, item: int) -> Iterator[int]:
+        def process_item(self, item: int) -> Generator[int, None, None]:
             if item == 0:
                 gate.wait()
                 return

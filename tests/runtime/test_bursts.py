@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import count, islice
 
 import pytest
@@ -95,7 +95,7 @@ def test_r5_an_item_skipped_in_it_costs_only_itself(events: Events) -> None:
 class Sometimes(BaseWorker[int, int]):
     """Most items give one output at once; some yield several, which take room that was there for others."""
 
-    def process_item(self, item: int) -> int | Iterator[int]:
+    def process_item(self, item: int) -> int | Generator[int, None, None]:
         return (item for _ in range(5)) if item % 10 == 5 else item
 
 

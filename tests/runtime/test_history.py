@@ -64,8 +64,8 @@ def test_a_long_run_is_thinned_out_and_then_sampled_less_often(
 ) -> None:
     monkeypatch.setattr(history, "MOST", 5)
     pipeline = PipelineManager().add_worker(Slow)
-    results = pipeline.run(iter(int, 1))
     with History(pipeline, interval=0.001) as watched:
+        results = pipeline.run(iter(int, 1))
         next(results)
         until(lambda: watched.interval > 0.001)
         assert 3 <= len(watched.samples) < 5

@@ -4,7 +4,7 @@ import gc
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -57,7 +57,7 @@ class Pass(BaseWorker[Any, Any]):
 
 
 class Yields(BaseWorker[Thing, Thing]):
-    def process_item(self, item: Thing) -> Iterator[Thing]:
+    def process_item(self, item: Thing) -> Generator[Thing, None, None]:
         yield item
         yield Thing(-1)
 
@@ -92,7 +92,7 @@ class FailsAtFirst(BaseWorker[Thing, Thing]):
 
 
 class YieldsAtLast(FailsAtFirst):
-    def process_item(self, item: Thing) -> Iterator[Thing]:  # type: ignore[override]
+    def process_item(self, item: Thing) -> Generator[Thing, None, None]:  # type: ignore[override]
         yield super().process_item(item)
 
 
@@ -196,7 +196,7 @@ class Refuses(BaseWorker[Thing, Thing]):
 
 
 class YieldsAndRefuses(Refuses):
-    def process_item(self, item: Thing) -> Iterator[Thing]:  # type: ignore[override]
+    def process_item(self, item: Thing) -> Generator[Thing, None, None]:  # type: ignore[override]
         yield item
         yield super().process_item(item)
 

@@ -1,4 +1,4 @@
-"""OpenTelemetry: what the SDK collects is what the report says, while a run lasts, and nothing comes afterwards."""
+"""OpenTelemetry: what the SDK collects is what the reading says, while a run lasts, and nothing comes afterwards."""
 
 import logging
 import threading
@@ -11,8 +11,10 @@ from diagnosis_helpers import needs_metrics
 
 needs_metrics("opentelemetry", "opentelemetry.sdk")
 
+from my_pipeline.observers.diagnosis import Diagnosis
 from my_pipeline.observers.opentelemetry_metrics import OpenTelemetryMetrics, observer
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport
+from my_pipeline.observers.reading import Reading
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 from opentelemetry import metrics
 from opentelemetry.metrics import MeterProvider as AnyMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
@@ -20,7 +22,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric, Sum
 
 COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
 GAUGES = ("queued", "queue_size", "workers")
-SHARES = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "computing")
+SHARES = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "cpu")
 
 Numbers = dict[tuple[Any, ...], float]  # A name and the values of its attributes.
 
@@ -73,14 +75,14 @@ def numbers(found: dict[str, Metric]) -> Numbers:
     return {(name, *(point.attributes or {}).values()): getattr(point, "value", -1) for name, point in points}
 
 
-def counts(report: PipelineReport) -> Numbers:
-    """What should be found of a report, but for what moves with the time."""
+def counts(reading: Reading) -> Numbers:
+    """What should be found of a reading, but for what moves with the time."""
     expected: Numbers = {
-        ("pipeline.items.read", "p"): report.read,
-        ("pipeline.items.delivered", "p"): report.delivered,
-        ("pipeline.items.failed", "p"): report.failed,
+        ("pipeline.items.read", "p"): reading.read,
+        ("pipeline.items.delivered", "p"): reading.delivered,
+        ("pipeline.items.failed", "p"): reading.failed,
     }
-    for stage in report.stages:
+    for stage in reading.stages:
         for count in COUNTS:
             expected[f"pipeline.stage.items.{count}", "p", stage.name] = getattr(stage, count)
         for gauge in GAUGES:
@@ -88,12 +90,13 @@ def counts(report: PipelineReport) -> Numbers:
     return expected
 
 
-def shares(report: PipelineReport) -> Numbers:
+def shares(reading: Reading) -> Numbers:
     expected: Numbers = {
-        ("pipeline.source.busy", "p"): report.source_busy,
-        ("pipeline.consumer.busy", "p"): report.consumer_busy,
+        ("pipeline.source.busy", "p"): reading.source_busy,
+        ("pipeline.consumer.busy", "p"): reading.consumer_busy,
+        ("pipeline.items_per_second", "p"): reading.items_per_second,
     }
-    for stage in report.stages:
+    for stage in reading.stages:
         for share in SHARES:
             expected[f"pipeline.stage.{share}", "p", stage.name] = getattr(stage, share)
         for quantile, seconds in (("0.5", stage.p50), ("0.95", stage.p95), ("0.99", stage.p99)):
@@ -101,25 +104,29 @@ def shares(report: PipelineReport) -> Numbers:
     return expected
 
 
-def test_what_is_collected_is_what_the_report_says(
+def test_what_is_collected_is_what_the_reading_says(
     reader: InMemoryMetricReader,
     provider: MeterProvider,
     gate: threading.Event,
     until: Callable[[Callable[[], object]], None],
 ) -> None:
     pipeline = make_pipeline(gate)
-    with OpenTelemetryMetrics(pipeline, provider):
+    diagnosis = Diagnosis(pipeline)
+    with OpenTelemetryMetrics(diagnosis, provider):
         assert numbers(collected(reader))["pipeline.items.read", "p"] == 0
         pipeline.start(range(100))
         until(lambda: pipeline.report.stages[0].retried == 3 and pipeline.report.stages[1].processed == 12)
-        until(lambda: counts(pipeline.report).items() <= numbers(collected(reader)).items())  # Once the queue is full.
+        until(
+            lambda: counts(diagnosis.reading()).items() <= numbers(collected(reader)).items()
+        )  # Once the queue is full.
         gate.set()
-        report = pipeline.wait_for_completion()
+        pipeline.wait_for_completion()
+        report = diagnosis.reading()
         found = collected(reader)
     assert numbers(found) == counts(report) | shares(report)
     assert all(isinstance(metric.data, Sum) == (".items." in name) for name, metric in found.items())
     assert all(metric.data.is_monotonic for metric in found.values() if isinstance(metric.data, Sum))
-    assert {metric.unit for metric in found.values()} == {"{item}", "{attempt}", "{worker}", "1", "s"}
+    assert {metric.unit for metric in found.values()} == {"{item}", "{item}/s", "{attempt}", "{worker}", "1", "s"}
 
 
 def test_the_last_numbers_are_flushed_and_then_there_are_none(
@@ -127,11 +134,12 @@ def test_the_last_numbers_are_flushed_and_then_there_are_none(
 ) -> None:
     gate.set()
     pipeline = make_pipeline(gate)
+    diagnosis = Diagnosis(pipeline)
     flushed: list[Numbers] = []
     monkeypatch.setattr(provider, "force_flush", lambda: flushed.append(numbers(collected(reader))))
-    with OpenTelemetryMetrics(pipeline, provider):
+    with OpenTelemetryMetrics(diagnosis, provider):
         list(pipeline.run(range(100)))
-    assert flushed == [counts(pipeline.report) | shares(pipeline.report)]
+    assert flushed == [counts(diagnosis.reading()) | shares(diagnosis.reading())]
     assert collected(reader) == {}
 
 
@@ -142,11 +150,12 @@ def test_runs_one_after_another_and_at_a_time_do_not_collide(
     caplog.set_level(logging.WARNING, "opentelemetry")
     for number in (10, 5):
         pipeline = make_pipeline(gate)
-        with OpenTelemetryMetrics(pipeline, provider):
+        diagnosis = Diagnosis(pipeline)
+        with OpenTelemetryMetrics(diagnosis, provider):
             list(pipeline.run(range(number)))
             assert numbers(collected(reader))["pipeline.items.read", "p"] == number
     one, other = make_pipeline(gate), make_pipeline(gate, "q")
-    with OpenTelemetryMetrics(one, provider), OpenTelemetryMetrics(other, provider):
+    with OpenTelemetryMetrics(Diagnosis(one), provider), OpenTelemetryMetrics(Diagnosis(other), provider):
         list(one.run(range(3)))
         list(other.run(range(4)))
         found = numbers(collected(reader))
@@ -163,7 +172,8 @@ def test_a_flush_that_fails_is_logged_and_does_not_end_the_run(
     gate.set()
     monkeypatch.setattr(provider, "force_flush", fails)
     pipeline = make_pipeline(gate)
-    with OpenTelemetryMetrics(pipeline, provider):
+    diagnosis = Diagnosis(pipeline)
+    with OpenTelemetryMetrics(diagnosis, provider):
         list(pipeline.run(range(3)))
     assert "the last numbers did not go out" in caplog.text
 
@@ -176,12 +186,14 @@ def test_without_an_sdk_nothing_happens_and_one_that_is_set_later_is_used(
     provider = MeterProvider([reader], shutdown_on_exit=False)
     assert not hasattr(metrics.get_meter_provider(), "force_flush")
     first = make_pipeline(gate)
-    with observer(first):
+    diagnosis = Diagnosis(first)
+    with observer(diagnosis):
         list(first.run(range(3)))
     metrics.set_meter_provider(provider)
     given: list[AnyMeterProvider | None] = [None, provider, None]
     for meter_provider in given:
         pipeline = make_pipeline(gate)
-        with OpenTelemetryMetrics(pipeline, meter_provider):
+        diagnosis = Diagnosis(pipeline)
+        with OpenTelemetryMetrics(diagnosis, meter_provider):
             list(pipeline.run(range(4)))
             assert numbers(collected(reader))["pipeline.items.read", "p"] == 4

@@ -4,7 +4,7 @@ import itertools
 import random
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import pytest
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager
@@ -31,7 +31,7 @@ class DropThirds(BaseWorker[int, int]):
 class Repeat(BaseWorker[int, int]):
     """Yields an item as often as its remainder says, which may be never."""
 
-    def process_item(self, item: int) -> Iterator[int]:
+    def process_item(self, item: int) -> Generator[int, None, None]:
         for _ in range(item % 4):
             jitter()
             yield item
@@ -167,7 +167,7 @@ def test_r1_the_first_failing_item_in_the_order_ends_the_run_not_the_first_in_ti
 @pytest.mark.parametrize("workers", [1, 3])
 def test_r1_what_a_generator_gave_before_it_failed_is_delivered(workers: int, serial: bool) -> None:
     class FailsAfterTwo(BaseWorker[int, int]):
-        def process_item(self, item: int) -> Iterator[int]:
+        def process_item(self, item: int) -> Generator[int, None, None]:
             yield item
             yield item
             if item == 3:
@@ -195,7 +195,7 @@ def test_r1_a_source_that_fails_fails_behind_all_its_items(workers: int, serial:
 @pytest.mark.parametrize("workers", [1, 3])
 def test_r1_a_generator_without_end_streams(workers: int) -> None:
     class Count(BaseWorker[int, int]):
-        def process_item(self, item: int) -> Iterator[int]:
+        def process_item(self, item: int) -> Generator[int, None, None]:
             yield from itertools.count(item)
 
     results = PipelineManager(queue_size=2).add_worker(Count, workers=workers).run(range(5))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -102,7 +102,7 @@ def test_r5_what_is_no_exception_is_neither_tried_again_nor_skipped(final: type[
 
 def test_r5_a_generator_that_has_given_an_output_is_not_tried_again() -> None:
     class FailsBehindItsFirst(BaseWorker[int, int]):
-        def process_item(self, item: int) -> Iterator[int]:
+        def process_item(self, item: int) -> Generator[int, None, None]:
             yield item
             raise ValueError("too late")
 

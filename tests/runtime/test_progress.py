@@ -5,7 +5,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from itertools import count
 
 import pytest
@@ -28,7 +28,7 @@ LOGGED = range(0, 500, 50)
 class Mixed(BaseWorker[int, int]):
     """Drops some items, fails on some, and yields several for some."""
 
-    def process_item(self, item: int) -> int | Iterator[int] | None:
+    def process_item(self, item: int) -> int | Generator[int, None, None] | None:
         time.sleep(0.001)
         if item % 10 == 7:
             raise ValueError("bad")
@@ -37,7 +37,7 @@ class Mixed(BaseWorker[int, int]):
         return item if item % 10 else None
 
 
-def iter_twice(item: int) -> Iterator[int]:
+def iter_twice(item: int) -> Generator[int, None, None]:
     yield item
     yield item
 
@@ -187,7 +187,7 @@ def test_what_is_shown_never_goes_backwards(gate: threading.Event, until: Until)
     pipeline.add_worker(Held, name="second", worker_args={"gate": gate})
     watching = Progress(pipeline, terminal())
     pipeline.start(range(20))
-    until(lambda: pipeline.report.stages[0].processed >= 3)
+    until(lambda: pipeline.report.stages[0].received == 20)
     before = plain(watching)
     first.set()
     until(lambda: pipeline.report.stages[0].emitted == 20)
@@ -204,7 +204,7 @@ def test_items_are_done_one_after_the_other_also_behind_a_stage_that_expands(
     gate: threading.Event, until: Until
 ) -> None:
     class Expand(BaseWorker[int, int]):
-        def process_item(self, item: int) -> Iterator[int]:
+        def process_item(self, item: int) -> Generator[int, None, None]:
             yield from range(50 * item, 50 * item + 50)
 
     class Stops(BaseWorker[int, int]):
@@ -222,3 +222,17 @@ def test_items_are_done_one_after_the_other_also_behind_a_stage_that_expands(
         gate.set()
         pipeline.wait_for_completion()
     assert "100% 4/4" in plain(watching)
+
+
+def test_the_time_left_is_shown_where_it_is_known() -> None:
+    """Not while nothing is done, without a total, or when there are more items than were foretold."""
+    pipeline = mixed()
+    watching = Progress(pipeline, terminal(), lambda: 50)
+    with watching:
+        assert "left" not in plain(watching)
+        results = pipeline.run(range(100))
+        for number, _ in enumerate(results):
+            if number == 10:
+                assert " left" in plain(watching)
+    assert " left" not in plain(watching)
+    assert "100/50" in plain(watching)

@@ -1,4 +1,4 @@
-"""Prometheus: what a scrape over HTTP finds is what the report says, while a run lasts, and nothing is left behind."""
+"""Prometheus: what a scrape over HTTP finds is what the reading says, while a run lasts, and nothing is left behind."""
 
 import socket
 import subprocess
@@ -16,13 +16,15 @@ from diagnosis_helpers import needs_metrics
 
 needs_metrics("prometheus", "prometheus_client")
 
+from my_pipeline.observers.diagnosis import Diagnosis
 from my_pipeline.observers.prometheus_metrics import PrometheusMetrics, observer
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport
+from my_pipeline.observers.reading import Reading
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
-RATIOS = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "computing")
+RATIOS = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "cpu")
 GAUGES = ("queued", "queue_size", "workers")
 
 Samples = dict[tuple[str, ...], float]  # A name and the values of its labels.
@@ -63,48 +65,51 @@ def scrape(port: int | None) -> Samples:
     return samples
 
 
-def counts(report: PipelineReport) -> Samples:
-    """What should be found of a report, but for the shares, which move with the time."""
+def counts(reading: Reading) -> Samples:
+    """What should be found of a reading, but for the shares, which move with the time."""
     expected: Samples = {
-        ("pipeline_items_read_total", "p"): report.read,
-        ("pipeline_items_delivered_total", "p"): report.delivered,
-        ("pipeline_items_failed_total", "p"): report.failed,
+        ("pipeline_items_read_total", "p"): reading.read,
+        ("pipeline_items_delivered_total", "p"): reading.delivered,
+        ("pipeline_items_failed_total", "p"): reading.failed,
     }
-    for stage in report.stages:
+    for stage in reading.stages:
         for count in COUNTS:
             expected[f"pipeline_stage_items_{count}_total", "p", stage.name] = getattr(stage, count)
         for gauge in GAUGES:
             expected[f"pipeline_stage_{gauge}", "p", stage.name] = getattr(stage, gauge)
-        calls = sum(calls for _, calls in stage.service_times)
+        calls = sum(calls for _, calls in stage.times.durations)
         expected["pipeline_stage_service_seconds_count", "p", stage.name] = calls
     return expected
 
 
-def shares(report: PipelineReport) -> Samples:
+def shares(reading: Reading) -> Samples:
     expected: Samples = {
-        ("pipeline_source_busy_ratio", "p"): report.source_busy,
-        ("pipeline_consumer_busy_ratio", "p"): report.consumer_busy,
+        ("pipeline_source_busy_ratio", "p"): reading.source_busy,
+        ("pipeline_consumer_busy_ratio", "p"): reading.consumer_busy,
+        ("pipeline_items_per_second", "p"): reading.items_per_second,
     }
-    for stage in report.stages:
+    for stage in reading.stages:
         for ratio in RATIOS:
             expected[f"pipeline_stage_{ratio}_ratio", "p", stage.name] = getattr(stage, ratio)
     return expected
 
 
-def test_a_scrape_finds_what_the_report_says(gate: threading.Event, until: Callable[[Any], None]) -> None:
+def test_a_scrape_finds_what_the_reading_says(gate: threading.Event, until: Callable[[Any], None]) -> None:
     waits = threading.Event()
     pipeline = make_pipeline(gate, waits)
-    with PrometheusMetrics(pipeline, port=0, host="127.0.0.1") as metrics:
+    diagnosis = Diagnosis(pipeline)
+    with PrometheusMetrics(diagnosis, port=0, host="127.0.0.1") as metrics:
         assert scrape(metrics.port)["pipeline_items_read_total", "p"] == 0
         pipeline.start(range(100))
         waits.wait()
         until(lambda: pipeline.report.delivered == 12)
-        until(lambda: counts(pipeline.report).items() <= scrape(metrics.port).items())  # Once the queue is full.
+        until(lambda: counts(diagnosis.reading()).items() <= scrape(metrics.port).items())  # Once the queue is full.
         samples = scrape(metrics.port)
         assert samples["pipeline_stage_items_retried_total", "p", "first"] == 3
         assert 0 < samples["pipeline_stage_waiting_for_input_ratio", "p", "second"] <= 1
         gate.set()
-        report = pipeline.wait_for_completion()
+        pipeline.wait_for_completion()
+        report = diagnosis.reading()
         samples = scrape(metrics.port)
         expected = counts(report) | shares(report)
         assert expected.items() <= samples.items()
@@ -123,21 +128,21 @@ def test_a_scrape_finds_what_the_report_says(gate: threading.Event, until: Calla
 def test_the_buckets_hold_the_calls_that_took_no_longer(gate: threading.Event) -> None:
     gate.set()
     pipeline = make_pipeline(gate, gate)
-    with PrometheusMetrics(pipeline, port=0, registry=CollectorRegistry()) as metrics:
+    diagnosis = Diagnosis(pipeline)
+    with PrometheusMetrics(diagnosis, port=0, registry=CollectorRegistry()) as metrics:
         list(pipeline.run(range(100)))
         samples = scrape(metrics.port)
     assert {name.split("_")[0] for name, *_ in samples} == {"pipeline"}
-    for stage in pipeline.report.stages:
+    for stage in diagnosis.reading().stages:
         name, labels = "pipeline_stage_service_seconds", ("p", stage.name)
         of_stage = {key: number for key, number in samples.items() if key[0] == f"{name}_bucket" and key[2:] == labels}
         bounds = {bound: number for (_, bound, *_), number in of_stage.items()}
         assert list(bounds)[:4] == ["1e-05", "2.5e-05", "5e-05", "0.0001"]
         assert list(bounds)[-2:] == ["100.0", "+Inf"]
         for bound, number in bounds.items():
-            assert number == sum(calls for seconds, calls in stage.service_times if seconds <= float(bound))
+            assert number == sum(calls for seconds, calls in stage.times.durations if seconds <= float(bound))
         assert samples[f"{name}_count", *labels] == bounds["+Inf"] > 0
-        total = sum(seconds * calls for seconds, calls in stage.service_times)
-        assert samples[f"{name}_sum", *labels] == pytest.approx(total)
+        assert samples[f"{name}_sum", *labels] == stage.times.call_seconds
 
 
 def test_one_run_after_another_and_two_at_a_time_do_not_collide(gate: threading.Event) -> None:
@@ -145,21 +150,27 @@ def test_one_run_after_another_and_two_at_a_time_do_not_collide(gate: threading.
     port = None
     for _ in range(2):
         pipeline = make_pipeline(gate, gate)
-        with PrometheusMetrics(pipeline, port=port or 0, host="127.0.0.1") as metrics:
+        diagnosis = Diagnosis(pipeline)
+        with PrometheusMetrics(diagnosis, port=port or 0, host="127.0.0.1") as metrics:
             list(pipeline.run(range(100)))
             port = metrics.port
             assert scrape(port)["pipeline_items_read_total", "p"] == 100
     one, other = make_pipeline(gate, gate), make_pipeline(gate, gate, "q")
-    with PrometheusMetrics(one, port=0), PrometheusMetrics(other, port=0, registry=CollectorRegistry()) as metrics:
+    with (
+        PrometheusMetrics(Diagnosis(one), port=0),
+        PrometheusMetrics(Diagnosis(other), port=0, registry=CollectorRegistry()) as metrics,
+    ):
         assert scrape(metrics.port)["pipeline_items_read_total", "q"] == 0
-        with pytest.raises(ValueError, match="Duplicated"), PrometheusMetrics(make_pipeline(gate, gate)):
+        with pytest.raises(ValueError, match="Duplicated"), PrometheusMetrics(Diagnosis(make_pipeline(gate, gate))):
             pass
 
 
 def test_a_port_that_is_taken_is_named_and_leaves_nothing(gate: threading.Event) -> None:
     registry = CollectorRegistry()
-    with PrometheusMetrics(make_pipeline(gate, gate), port=0, host="127.0.0.1", registry=registry) as first:
-        second = PrometheusMetrics(make_pipeline(gate, gate), port=first.port, host="127.0.0.1", registry=REGISTRY)
+    with PrometheusMetrics(Diagnosis(make_pipeline(gate, gate)), port=0, host="127.0.0.1", registry=registry) as first:
+        second = PrometheusMetrics(
+            Diagnosis(make_pipeline(gate, gate)), port=first.port, host="127.0.0.1", registry=REGISTRY
+        )
         with pytest.raises(OSError, match=f"port {first.port} of 127.0.0.1"), second:
             pass
         assert not [family for family in REGISTRY.collect() if family.name.startswith("pipeline_")]
@@ -167,9 +178,10 @@ def test_a_port_that_is_taken_is_named_and_leaves_nothing(gate: threading.Event)
 
 def test_the_environment_says_where(gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = make_pipeline(gate, gate)
+    diagnosis = Diagnosis(pipeline)
     monkeypatch.setenv("METRICS_PORT", "0")
     monkeypatch.setenv("METRICS_HOST", "127.0.0.1")
-    with observer(pipeline) as metrics:
+    with observer(diagnosis) as metrics:
         assert isinstance(metrics, PrometheusMetrics)
         assert metrics.host == "127.0.0.1"
         assert scrape(metrics.port)["pipeline_stage_workers", "p", "second"] == 2
@@ -180,7 +192,7 @@ def test_no_port_is_taken_unasked(port: str | None, gate: threading.Event, monke
     monkeypatch.delenv("METRICS_PORT", raising=False)
     if port is not None:
         monkeypatch.setenv("METRICS_PORT", port)
-    with observer(make_pipeline(gate, gate)) as metrics:
+    with observer(Diagnosis(make_pipeline(gate, gate))) as metrics:
         assert metrics is None
 
 
@@ -188,7 +200,7 @@ def test_no_port_is_taken_unasked(port: str | None, gate: threading.Event, monke
 def test_what_is_no_port_is_refused(port: str, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("METRICS_PORT", port)
     with pytest.raises(ValueError, match=f"METRICS_PORT must be a number from 0 to 65535, not '{port}'"):
-        observer(make_pipeline(gate, gate))
+        observer(Diagnosis(make_pipeline(gate, gate)))
 
 
 @pytest.fixture

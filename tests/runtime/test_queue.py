@@ -1,12 +1,15 @@
 """The queue that a source function gets, and what lies between it and the consumer: nothing is lost, nobody oversleeps."""
 
+import itertools
 import os
+import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextlib import closing
-from queue import SimpleQueue
+from pathlib import Path
+from queue import Full, Queue, SimpleQueue
 from typing import Any
 
 import pytest
@@ -75,7 +78,7 @@ class AgainstAList(RuleBasedStateMachine):
         for number in range(stages):
             self.manager.add_worker(Pass, name=f"s{number}", workers=workers, batch_size=batch_size)
         self.source = Remote()
-        self.results: Generator[Any, None, None] = self.manager.run(self.source, serial=serial)
+        self.results = self.manager.run(self.source, serial=serial)
         self.taken: list[int] = []
         self.over = False
 
@@ -270,3 +273,264 @@ def test_r2_many_threads_may_put_at_once_and_each_keeps_its_order() -> None:
             results = deque(manager.run(source))
         for first in (0, 1000, 2000):
             assert [item for item in results if first <= item < first + 200] == list(range(first, first + 200))
+
+
+# It means by its methods what `queue.Queue` means.
+
+
+class Gated(BaseWorker[Any, Any]):
+    """Says that it has begun, and is done with nothing until the gate is open."""
+
+    def __init__(self, begun: threading.Event, gate: threading.Event) -> None:
+        self.begun, self.gate = begun, gate
+
+    def process_item(self, item: Any) -> Any:
+        self.begun.set()
+        self.gate.wait()
+        return item
+
+
+def in_a_source(use: Callable[[Any, threading.Event], object], gate: threading.Event, size: int = 3) -> Any:
+    """Run with a source function, and a stage that waits at the gate with its first item. Returns results and report."""
+    begun = threading.Event()
+    problems: list[BaseException] = []
+
+    def source(queue: Any, stop_event: threading.Event) -> None:
+        try:
+            use(queue, begun)
+        except BaseException as error:
+            problems.append(error)
+        finally:
+            gate.set()
+
+    manager = PipelineManager(queue_size=size).add_worker(Gated, worker_args={"begun": begun, "gate": gate})
+    results = list(manager.run(source))
+    for problem in problems:
+        raise problem
+    assert (manager.report.state, manager.report.imbalances()) == ("completed", [])
+    return results, manager.report
+
+
+def fill(queue: Any, begun: threading.Event) -> list[int]:
+    """Put numbers until there is no room any more, also not for the item that the stage takes."""
+    queue.put(0)
+    assert begun.wait(60)
+    for number in itertools.count(1):
+        try:
+            queue.put_nowait(number)
+        except Full:
+            return list(range(number))
+    raise AssertionError
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_a_full_queue_refuses_what_is_put_without_waiting(size: int, gate: threading.Event) -> None:
+    """So a camera can drop frames. What was refused is nobody's item."""
+    accepted: list[int] = []
+
+    def use(queue: Any, begun: threading.Event) -> None:
+        accepted.extend(fill(queue, begun))
+        refusals: list[Callable[[], object]] = [
+            lambda: queue.put("x", block=False),
+            lambda: queue.put("x", False),
+            lambda: queue.put("x", False, 5),
+            lambda: queue.put_nowait("x"),
+            lambda: queue.put("x", timeout=0),
+            lambda: queue.put("x", timeout=0.01),
+            lambda: queue.put("x", True, 0.01),
+        ]
+        for refuse in refusals:
+            with pytest.raises(Full):
+                refuse()
+        assert (queue.full(), queue.empty(), queue.qsize(), queue.maxsize) == (True, False, size, size)
+
+    results, report = in_a_source(use, gate, size)
+    assert results == accepted
+    assert report.read == len(accepted)
+
+
+def test_an_empty_queue_says_so_and_takes_what_is_put_without_waiting(gate: threading.Event) -> None:
+    def use(queue: Any, begun: threading.Event) -> None:
+        assert (queue.full(), queue.empty(), queue.qsize()) == (False, True, 0)
+        queue.put_nowait(1)
+        queue.put(2, block=False)
+        queue.put(3, timeout=0)
+
+    assert in_a_source(use, gate)[0] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("timeout", [-1, -0.001])
+def test_a_negative_timeout_is_an_error_and_not_a_refusal(timeout: float, gate: threading.Event) -> None:
+    def use(queue: Any, begun: threading.Event) -> None:
+        for each in queue, Queue[int](1):
+            with pytest.raises(ValueError, match="timeout"):
+                each.put(1, timeout=timeout)
+
+    assert in_a_source(use, gate)[0] == []
+
+
+def test_the_sentinel_needs_no_room(gate: threading.Event) -> None:
+    def use(queue: Any, begun: threading.Event) -> None:
+        fill(queue, begun)
+        queue.put_nowait(SENTINEL)
+        with pytest.raises(ValueError, match="SENTINEL"):
+            queue.put_nowait(1)
+
+    in_a_source(use, gate)
+
+
+def test_an_item_that_was_refused_may_be_put_again(gate: threading.Event) -> None:
+    def use(queue: Any, begun: threading.Event) -> None:
+        accepted = fill(queue, begun)
+        gate.set()
+        for number in range(len(accepted), 50):
+            while True:
+                try:
+                    queue.put(number, timeout=0.001)
+                    break
+                except Full:
+                    pass
+
+    assert in_a_source(use, gate)[0] == list(range(50))
+
+
+def test_robust_put_with_a_timeout_waits_for_room_in_either_queue(gate: threading.Event) -> None:
+    def use(queue: Any, begun: threading.Event) -> None:
+        fill(queue, begun)
+        threading.Timer(0.05, gate.set).start()
+        assert robust_put(queue, "late", threading.Event(), timeout=0.01)
+
+    assert in_a_source(use, gate)[0][-1] == "late"
+
+
+class NestedPut:
+    """Puts once more, in the thread that puts, at the nth line of the core that this executes: as a finalizer may."""
+
+    def __init__(self, queue: Any, at: int, block: bool) -> None:
+        self.queue, self.left, self.block = queue, at, block
+        self.refused = self.reached = False
+
+    def __call__(self, frame: Any, event: str, argument: Any) -> Any:
+        if "pipeline_core" in frame.f_code.co_filename:
+            if event == "line":
+                self.left -= 1
+                if self.left == 0:
+                    self.reached = True
+                    sys.settrace(None)
+                    try:
+                        self.queue.put("nested", block=self.block)
+                    except Full:
+                        self.refused = True
+            return self
+        return None
+
+
+@pytest.mark.parametrize("block", [True, False])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_put_in_the_middle_of_a_put_loses_nothing(size: int, block: bool) -> None:
+    """Whichever line it interrupts: all items come out once, and those around it in their order."""
+    before, reached = sys.gettrace(), True
+    at = 0
+    while reached:
+        at += 1
+
+        def source(queue: Any, stop_event: threading.Event, at: int = at) -> None:
+            nonlocal reached, refused  # type: ignore[misc]
+            nested = NestedPut(queue, at, block)
+            sys.settrace(nested)
+            try:
+                for number in range(6):
+                    queue.put(number)
+            finally:
+                sys.settrace(before)
+            reached, refused = nested.reached, nested.refused
+
+        refused = False
+        results = list(PipelineManager(queue_size=size).add_worker(Pass).run(source))
+        assert [result for result in results if result != "nested"] == list(range(6)), at
+        assert results.count("nested") == (reached and not refused), at
+        if at > 5000:
+            raise AssertionError("the lines never end")
+    assert at > 20
+
+
+SIGNALLED = """
+import signal, sys, threading
+from queue import Full
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+
+begun, waits, gate = threading.Event(), threading.Event(), threading.Event()
+queues, said = [], []
+
+
+class Gated(BaseWorker):
+    def process_item(self, item):
+        begun.set()
+        gate.wait()
+        return item
+
+
+def source(queue, stop_event):
+    queues.append(queue)
+    queue.put(1)
+    begun.wait()
+    queue.put(2)
+    waits.set()
+    queue.put(3)  # There is no room.
+
+
+def handler(*_):
+    try:
+        queues[0].put_nowait("from the handler")
+        said.append("put")
+    except Full:
+        said.append("full")
+
+
+signal.signal(signal.SIGTERM, handler)
+manager = PipelineManager(queue_size=1).add_worker(Gated)
+manager.start(source)
+waits.wait()
+signal.raise_signal(signal.SIGTERM)
+gate.set()
+report = manager.wait_for_completion()
+print(said, report.read, report.delivered, report.imbalances())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process there cannot send itself such a signal")
+def test_a_signal_handler_may_put_while_another_put_waits(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SIGNALLED)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout == "['full'] 3 3 []\n", done.stderr
+
+
+@pytest.mark.parametrize("end", ["stop", "leave", "drain"])
+def test_r7_a_put_that_waits_ends_with_the_run(end: str, gate: threading.Event, until: Any) -> None:
+    """Many threads wait for room, and each of them is told."""
+    begun, told = threading.Event(), list[bool]()
+    threads: list[threading.Thread] = []
+
+    def source(queue: Any, stop_event: threading.Event) -> None:
+        threads.extend(
+            threading.Thread(target=lambda: told.append(robust_put(queue, 1, stop_event, timeout=60))) for _ in range(5)
+        )
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    manager = PipelineManager(queue_size=1).add_worker(Gated, worker_args={"begun": begun, "gate": gate})
+    results = manager.run(source)
+    consumer = threading.Thread(target=lambda: deque(results))
+    consumer.start()
+    until(lambda: manager.report.stages and manager.report.stages[0].queued == 1)
+    manager.stop(drain=True) if end == "drain" else manager.stop()
+    gate.set()
+    if end == "leave":
+        results.close()
+    consumer.join()
+    until(lambda: len(told) == 5)
+    assert manager.report.imbalances() == []
+    assert manager.report.delivered <= told.count(True)

@@ -88,10 +88,13 @@ def test_after_the_end_of_the_run_no_item_fails_any_more(gate: threading.Event, 
     manager = PipelineManager(on_error="skip", on_dead_letter=letters.append).add_worker(Pass)
     results = manager.run(source())
     assert next(results) == 1
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "pipeline-source"]
     results.close()
+    final = manager.report
     gate.set()
-    until(lambda: manager.report.source_aborted)
+    thread.join(20)
     assert not letters
+    assert manager.report == final
     assert manager.report.imbalances() == []
 
 

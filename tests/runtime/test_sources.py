@@ -2,6 +2,9 @@
 
 import gzip
 import json
+import os
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 pytest.importorskip("my_pipeline.sources", reason="this project has no command")
 
 from my_pipeline.pipeline_core import DeadLetter, FailedItem
-from my_pipeline.sinks import JsonLinesSink, letter_as_json
+from my_pipeline.sinks import JsonLinesSink, as_json, letter_as_json
 from my_pipeline.sources import Format, Source, read_dead_letters
 
 
@@ -88,6 +91,55 @@ def test_what_is_no_json_or_no_utf_8_is_a_failed_item_with_its_line(tmp_path: Pa
     assert "line 3, is no UTF-8" in str(last.error)
 
 
+@pytest.mark.parametrize("block", [1, 7, 1 << 16])
+def test_each_line_is_decoded_alone_wherever_a_block_ends(
+    block: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [
+        *[
+            b'{"a": [1, 2]}',
+            b" 1 ",
+            b"2\t\r",
+            b"\r",
+            b" ",
+            b"",
+            b"[1,",
+            b"2]",
+            b"1 2",
+            b"1\xc2\xa0",
+            b'"\xe2\x80\xa8"',
+            b"\xff",
+        ],
+        *[b"\xef\xbb\xbf3", b'"\xed\xa0\x80"', b"nul", b"{", b"}", b'"' + b"x" * 99 + b'"', b"-0", b"[" * 99_999, b"4"],
+    ]
+    expected: list[object] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            expected += [json.loads(line)] if line.strip() else []
+        except (ValueError, RecursionError):
+            expected.append(f"line {number}, is no JSON")
+    monkeypatch.setattr("my_pipeline.sources.BLOCK", block)
+    path = tmp_path / "in"
+    path.write_bytes(b"\n".join(lines))
+    found = list(Source([str(path)]))
+    said = [str(item.error).split(": ")[0] if isinstance(item, FailedItem) else item for item in found]
+    assert [item.removeprefix(f"{path}, ") if isinstance(item, str) else item for item in said] == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a named pipe of POSIX")
+def test_a_line_that_comes_in_is_an_item_before_the_next_one_does(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = os.open(pipe, os.O_RDWR)  # Does not wait for a reader.
+    items = iter(Source([str(pipe)]))
+    os.write(writer, b"1\n2\n3")
+    assert (next(items), next(items)) == (1, 2)
+    os.write(writer, b"4\n")
+    assert next(items) == 34
+    items.close()  # type: ignore[attr-defined]
+    os.close(writer)
+
+
 @pytest.mark.parametrize("form", list(Format))
 def test_a_missing_file_is_refused_at_once(form: Format, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
@@ -140,3 +192,47 @@ def test_a_sink_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
             sink.write({2})
     assert json.loads(path.read_text(encoding="utf-8")) == {"half a pair": "\ud800", "é": 1}
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_result_is_in_the_file_while_the_next_one_is_waited_for(
+    tmp_path: Path, until: Callable[[Callable[[], object]], None]
+) -> None:
+    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
+        written = ""
+        for number in range(3):
+            sink.write(number)
+            written += f"{number}\n"
+            until(lambda: (tmp_path / "out.jsonl.part").read_text() == written)  # noqa: B023
+
+
+def test_many_results_are_written_whole_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("my_pipeline.sinks.MOST", 1000)  # So that the sink is full now and then.
+    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
+        for number in range(20_000):
+            sink.write(number)
+    assert (tmp_path / "out.jsonl").read_text().split() == [str(number) for number in range(20_000)]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, which Linux has")
+def test_a_result_that_cannot_be_written_is_said_at_once_and_raised() -> None:
+    told = threading.Event()
+    sink = JsonLinesSink(Path("/dev/full"))
+    sink.on_error = told.set
+    sink.__enter__()
+    sink.write(1)
+    assert told.wait(10)
+    with pytest.raises(OSError, match="No space left"):
+        sink.write(2)
+    with pytest.raises(OSError, match="No space left"):
+        sink.__exit__(None, None, None)
+
+
+def test_values_are_written_as_json_dumps_writes_them(tmp_path: Path) -> None:
+    values = ["é\n", 1.5, 1e300, -0.0, None, True, [], {}, {1: 2, None: 3, "é": ["\x00", '"']}, (1, 2), 10**40]
+    assert [as_json(value) for value in values] == [json.dumps(value, ensure_ascii=False) for value in values]
+    circle: list[object] = []
+    circle.append(circle)
+    for value in ({1, 2}, {(1, 2): 3}, circle):
+        with pytest.raises((TypeError, ValueError)):
+            as_json(value)
+    assert as_json([1]) == "[1]"  # What failed before leaves nothing behind.

@@ -423,9 +423,11 @@ class AnswersWithItsProcess(SubTaskPoolWorker[Any, Any, int, int]):
 
 
 @pytest.mark.parametrize("place", ["__init__", "setup"])
-def test_r11_a_child_that_cannot_be_set_up_fails_its_items_and_says_so(place: str, child_processes: None) -> None:
+def test_r11_a_child_that_cannot_be_set_up_fails_the_stage_with_its_own_error(
+    place: str, child_processes: None
+) -> None:
     arguments = {"executor": "process", "sub_workers": 1, "place": place}
-    with pytest.raises(PipelineError, match=r"setup\(\) failed in a child process"):
+    with pytest.raises(PipelineError, match="failed in setup: ValueError: no model here"):
         list(PipelineManager().add_worker(FailsInChild, worker_args=arguments).run([1]))
 
 
@@ -450,8 +452,10 @@ def test_r11_a_worker_without_sub_tasks_says_what_it_lacks() -> None:
         list(PipelineManager().add_worker(SubTaskPoolWorker).run([1]))
 
 
-def test_r11_the_window_is_twice_as_wide_as_the_pool_unless_told() -> None:
-    assert SumOfSquares(sub_workers=3).window == 6
+def test_r11_the_window_is_the_pool_and_the_queue_unless_told() -> None:
+    manager = PipelineManager(queue_size=7).add_worker(SumOfSquares, worker_args={"sub_workers": 3})
+    assert list(manager.run([3])) == [SumOfSquares().process_item(3)]
+    assert manager.report.stages[0].window == 10
 
 
 @pytest.mark.usefixtures("freed_at_once")
@@ -538,7 +542,7 @@ def test_r12_a_pool_that_chooses_its_own_size_is_not_tuned() -> None:
     assert list(manager.run(range(3))) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("number", range(1, 7))
+@pytest.mark.parametrize("number", range(1, 4))
 def test_r6_a_pool_that_cannot_have_one_of_its_threads_ends_the_run(
     number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -553,3 +557,21 @@ def test_r6_a_pool_that_cannot_have_one_of_its_threads_ends_the_run(
     results = PipelineManager().add_worker(OfTwo).run(range(1000))
     with pytest.raises((PipelineError, RuntimeError), match="can't start new thread"):
         deque(results, maxlen=0)
+
+
+def test_r6_a_failure_ends_sub_tasks_that_wait_for_the_stop_event() -> None:
+    waiting = threading.Event()
+
+    class Waits(SubTaskPoolWorker[int, int, int, int]):
+        def process_sub_task(self, sub: int) -> int:
+            if sub == 0:
+                waiting.wait()
+                raise ValueError(sub)
+            waiting.set()
+            self.stop_event.wait()
+            return sub
+
+    manager = PipelineManager().add_worker(Waits, worker_args={"sub_workers": 2})
+    with pytest.raises(PipelineError, match="item 0"):
+        list(manager.run(range(2)))
+    assert manager.report.stages[0].aborted == 1

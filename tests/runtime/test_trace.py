@@ -1,12 +1,12 @@
-"""A trace holds each item once, in its thread and at its time, whatever kind of stage works on it."""
+"""A trace holds each call once, in its thread and at its time, whatever kind of stage makes it."""
 
 import errno
 import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Generator
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from diagnosis_helpers import needs
 needs("observers.trace")
 
 from my_pipeline import pipeline_core
-from my_pipeline.observers import trace
+from my_pipeline.observers.diagnosis import Diagnosis
 from my_pipeline.observers.trace import Trace, check_trace_path
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager
 
@@ -69,7 +69,7 @@ class Fails(BaseWorker[int, int]):
 
 
 class Several(BaseWorker[int, int]):
-    def process_item(self, item: int) -> Iterator[int]:
+    def process_item(self, item: int) -> Generator[int, None, None]:
         yield from range(item % 4)
         if item % 7 == 6:
             raise ValueError(item)
@@ -103,8 +103,8 @@ class File:
 
 
 def traced(pipeline: PipelineManager, source: Any, path: Path, *, serial: bool = False) -> list[Slice]:
-    """The slices of a run, after a look at those of each thread: one after the other, or one within another."""
-    with Trace(pipeline, path):
+    """The slices of a run, after a look at those of each thread: one after the other."""
+    with Trace(Diagnosis(pipeline), path):
         list(pipeline.run(source, serial=serial))
     return checked(path)
 
@@ -114,20 +114,16 @@ def checked(path: Path) -> list[Slice]:
     slices = [event for event in events if event["ph"] == "X"]
     threads = defaultdict(list)
     for event in slices:
-        threads[event["pid"], event["tid"]].append((event["ts"], event["ts"] + event["dur"], event["cat"]))
+        threads[event["pid"], event["tid"]].append((event["ts"], event["ts"] + event["dur"]))
     for timeline in threads.values():
-        outer = [event for event in sorted(timeline) if event[2] == "item"]
-        others = [event for event in timeline if event[2] != "item"]
-        assert all(end < start for (_, end, _), (start, _, _) in pairwise(outer))
-        assert all(end < start for (_, end, _), (start, _, _) in pairwise(sorted(others)))
-        for start, end, _ in others:
-            assert all(end < first or last < start or first < start <= end < last for first, last, _ in outer)
+        assert all(end < start for (_, end), (start, _) in pairwise(sorted(timeline)))
     return slices
 
 
-def items(slices: list[Slice], process: int = 1) -> list[Slice]:
-    found = [event for event in slices if event["cat"] == "item" and event["pid"] == process]
-    return sorted(found, key=lambda event: event["args"]["index"])
+def calls(slices: list[Slice], process: int = 1) -> list[Slice]:
+    """Those of a stage, by the index of their item and their time."""
+    found = [event for event in slices if event["cat"] == "call" and event["pid"] == process]
+    return sorted(found, key=lambda event: (event["args"]["index"], event["ts"]))
 
 
 def threads(slices: list[Slice]) -> set[int]:
@@ -140,61 +136,67 @@ KINDS: dict[str, tuple[type[BaseWorker[Any, Any]], dict[str, Any]]] = {
     "several workers": (Odd, {"workers": 3, "retries": 1}),
     "generators": (Several, {}),
     "generators in several workers": (Several, {"workers": 3}),
-    "batches": (Batches, {"batch_size": 4}),
-    "batches in several workers": (Batches, {"batch_size": 4, "workers": 3}),
 }
 
 
 @pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_item_has_one_slice_with_its_index(kind: str, serial: bool, tmp_path: Path) -> None:
+def test_each_call_has_a_slice_with_the_index_of_its_item(kind: str, serial: bool, tmp_path: Path) -> None:
     worker_class, options = KINDS[kind]
     pipeline = PipelineManager(on_error="skip", queue_size=3)
     pipeline.add_worker(worker_class, **options).add_worker(Pass, name="behind")
     slices = traced(pipeline, range(30), tmp_path / "trace.json", serial=serial)
     stage, behind = pipeline.report.stages
-    assert [event["args"]["index"] for event in items(slices)] == list(range(30))
-    failed = [event["args"]["index"] for event in items(slices) if "error" in event["args"]]
+    by_item = {index: [*found] for index, found in groupby(calls(slices), lambda event: event["args"]["index"])}
+    failed = [index for index, found in by_item.items() if "error" in found[-1]["args"]]
     assert failed == sorted(letter.index or 0 for letter in pipeline.report.dead_letters)
     assert len(failed) == stage.failed
-    assert [event["args"]["index"] for event in items(slices, 2)] == list(range(behind.received))
-    assert len(threads(items(slices))) <= (1 if serial else options.get("workers", 1))
+    if worker_class is Several:  # An output is a call, and so is what raises, and what gives none.
+        given = {index: max(1, index % 4 + (index % 7 == 6)) for index in range(30)}
+        assert {index: len(found) for index, found in by_item.items()} == given
+    else:
+        assert list(by_item) == list(range(30))
+        assert sum(map(len, by_item.values())) == 30 + stage.retried
+    assert [event["args"]["index"] for event in calls(slices, 2)] == list(range(behind.received))
+    assert len(threads(calls(slices))) <= (1 if serial else options.get("workers", 1))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_batch_is_one_slice_and_its_items_have_one_each_if_it_fails(workers: int, tmp_path: Path) -> None:
+    pipeline = PipelineManager(on_error="skip").add_worker(Batches, batch_size=4, workers=workers)
+    found = calls(traced(pipeline, range(1, 17), tmp_path / "trace.json"))
+    assert [event["args"] for event in found if event["args"].get("items")] == [
+        {"index": 0, "items": 4},
+        {"index": 4, "items": 4},
+        {"index": 8, "items": 4},
+        {"index": 12, "items": 4, "error": "ValueError"},
+    ]
+    alone = [event for event in found if "items" not in event["args"]]
+    assert [event["args"]["index"] for event in alone] == [12, 13, 14, 15]
+    assert [event["args"].get("error") for event in alone] == ["ValueError", None, None, None]
+    assert found[3]["name"] == "batch of 4 failed"
+    assert all(event["ts"] > found[3]["ts"] + found[3]["dur"] for event in alone)
 
 
 def test_a_slice_lasts_as_long_as_the_work(tmp_path: Path) -> None:
     start = time.perf_counter()
     pipeline = PipelineManager().add_worker(Together, workers=2, worker_args={"barrier": threading.Barrier(2)})
-    found = items(traced(pipeline, range(20), tmp_path / "trace.json"))
+    found = calls(traced(pipeline, range(20), tmp_path / "trace.json"))
     longest = (time.perf_counter() - start) * 1e6  # Microseconds, as in the file.
     assert all(event["ts"] >= 0 and event["dur"] >= 1_000 and event["ts"] + event["dur"] < longest for event in found)
     assert len(threads(found)) == 2
 
 
-def test_the_parts_of_a_batch_are_equal_and_follow_each_other(tmp_path: Path) -> None:
-    pipeline = PipelineManager().add_worker(Batches, batch_size=4)
-    found = items(traced(pipeline, range(1, 9), tmp_path / "trace.json"))
-    for batch in (found[:4], found[4:]):
-        assert all(later["ts"] - first["ts"] - first["dur"] < 0.01 for first, later in pairwise(batch))
-        assert max(event["dur"] for event in batch) - min(event["dur"] for event in batch) < 0.01
-        assert sum(event["dur"] for event in batch) >= 999
-
-
-def test_a_batch_that_failed_is_seen_before_its_items(tmp_path: Path) -> None:
-    pipeline = PipelineManager(on_error="skip").add_worker(Batches, batch_size=4)
-    slices = traced(pipeline, range(4), tmp_path / "trace.json")
-    (batch,) = (event for event in slices if event["cat"] == "batch")
-    assert batch["name"] == "batch of 4 failed"
-    assert batch["ts"] + batch["dur"] < items(slices)[0]["ts"]
-
-
-def test_attempts_and_their_pauses_are_within_the_item(tmp_path: Path) -> None:
+def test_each_attempt_is_a_slice(tmp_path: Path) -> None:
     pipeline = PipelineManager(on_error="skip").add_worker(Fails, retries=2)
-    (event,) = items(traced(pipeline, [7], tmp_path / "trace.json"))
-    assert (event["name"], event["args"]) == ("item 0 failed", {"index": 0, "error": "StopIteration"})
-    assert event["dur"] >= 3 * 2_000
+    found = calls(traced(pipeline, [7], tmp_path / "trace.json"))
+    assert [(event["name"], event["args"]) for event in found] == [
+        ("item 0 failed", {"index": 0, "error": "StopIteration"})
+    ] * 3
+    assert all(event["dur"] >= 2_000 for event in found)
 
 
-def test_a_pool_has_a_track_for_each_item_in_its_window(tmp_path: Path) -> None:
+def test_a_pool_has_a_track_for_each_sub_worker(tmp_path: Path) -> None:
     if not hasattr(pipeline_core, "SubTaskPoolWorker"):
         pytest.skip("this project has no sub-task pool: no answer asked for it")
 
@@ -209,9 +211,9 @@ def test_a_pool_has_a_track_for_each_item_in_its_window(tmp_path: Path) -> None:
             return sub
 
     pipeline = PipelineManager().add_worker(Pool)
-    found = items(traced(pipeline, range(100), tmp_path / "trace.json"))
+    found = calls(traced(pipeline, range(100), tmp_path / "trace.json"))
     assert [event["args"]["index"] for event in found] == list(range(100))
-    assert 2 <= len(threads(found)) <= 3
+    assert len(threads(found)) == 2
 
 
 def test_waits_are_seen_in_front_of_and_behind_a_slow_stage(tmp_path: Path) -> None:
@@ -234,18 +236,17 @@ def test_stages_are_processes_and_workers_are_threads_with_names(tmp_path: Path)
     names = {(event["pid"], event["args"]["name"]) for event in about if event["name"] == "process_name"}
     assert names == {(1, "one"), (2, 'two "2"')}
     names = {(event["pid"], event["args"]["name"]) for event in about if event["name"] == "thread_name"}
-    assert names == {(1, "one-0"), (2, 'two "2"-0'), (2, 'two "2"-1')}
+    assert names == {(1, "one-0"), (2, 'two "2"-0'), (2, 'two "2"-1'), (2, 'two "2"-loop')}
 
 
-def test_it_is_written_while_the_run_lasts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(trace, "FLUSH", 10)
+def test_it_is_written_while_the_run_lasts(tmp_path: Path) -> None:
     path, sizes = tmp_path / "trace.json", []
     pipeline = PipelineManager(queue_size=1).add_worker(Slow)
-    with Trace(pipeline, path):
+    with Trace(Diagnosis(pipeline), path):
         for _ in pipeline.run(range(100)):
             sizes.append((tmp_path / "trace.json.part").stat().st_size)
     assert sizes[0] < sizes[-1]
-    assert len(items(checked(path))) == 100
+    assert len(calls(checked(path))) == 100
     assert [file.name for file in tmp_path.iterdir()] == ["trace.json"]
 
 
@@ -254,34 +255,32 @@ def test_it_is_whole_however_the_run_ends(end: str, tmp_path: Path) -> None:
     path = tmp_path / "trace.json"
     pipeline = PipelineManager().add_worker(Odd).add_worker(Pass, name="behind")
     expected = PipelineError if end == "error" else KeyboardInterrupt
-    with pytest.raises(expected), Trace(pipeline, path):  # noqa: PT012
+    with pytest.raises(expected), Trace(Diagnosis(pipeline), path):  # noqa: PT012
         results = pipeline.run(iter([1, 2, 7, 8]) if end == "error" else iter(lambda: 1, None))
         for _ in results:
             if end == "stop":
                 results.close()
             if end != "error":
                 raise KeyboardInterrupt
-    found = items(checked(path))
+    found = calls(checked(path))
     results.close()
     assert found
     assert [event["args"]["index"] for event in found] == list(range(len(found)))
     assert ("error" in found[-1]["args"]) == (end == "error")
 
 
-def test_a_run_that_goes_on_after_it_is_not_disturbed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(trace, "FLUSH", 2)
+def test_a_run_that_goes_on_after_it_is_not_disturbed(tmp_path: Path) -> None:
     pipeline = PipelineManager(queue_size=2).add_worker(Slow)
-    with Trace(pipeline, tmp_path / "trace.json"):
+    with Trace(Diagnosis(pipeline), tmp_path / "trace.json"):
         results = pipeline.run(range(50))
         assert next(results) == 0
     assert list(results) == list(range(1, 50))
-    assert 1 <= len(items(checked(tmp_path / "trace.json"))) < 50
+    assert 1 <= len(calls(checked(tmp_path / "trace.json"))) < 50
 
 
 def test_a_disk_that_is_full_is_said_at_the_end_and_the_run_goes_on(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(trace, "FLUSH", 2)
     path = tmp_path / "trace.json"
     pipeline = PipelineManager().add_worker(Slow)
     results: list[int] = []
@@ -294,16 +293,19 @@ def test_a_disk_that_is_full_is_said_at_the_end_and_the_run_goes_on(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "open", open_file)
-        with pytest.raises(OSError, match="No space left"), Trace(pipeline, path):  # noqa: PT012
+        with pytest.raises(OSError, match="No space left"), Trace(Diagnosis(pipeline), path):  # noqa: PT012
             files[0].full = True
             results.extend(pipeline.run(range(10)))
     assert results == list(range(10))
     assert not path.exists()
-    assert '"item' not in (tmp_path / "trace.json.part").read_text(encoding="utf-8")
+    assert '"call' not in (tmp_path / "trace.json.part").read_text(encoding="utf-8")
 
 
 def test_a_folder_that_is_not_there_is_an_error_before_the_run(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), Trace(PipelineManager().add_worker(Pass), tmp_path / "none" / "trace.json"):
+    with (
+        pytest.raises(FileNotFoundError),
+        Trace(Diagnosis(PipelineManager().add_worker(Pass)), tmp_path / "none" / "trace.json"),
+    ):
         pass
 
 
@@ -319,15 +321,17 @@ def test_a_path_that_will_not_do_is_refused_in_one_line(name: str, said: str, tm
 
 def test_it_must_begin_before_the_run(tmp_path: Path) -> None:
     pipeline = PipelineManager().add_worker(Pass)
+    diagnosis = Diagnosis(pipeline)
     list(pipeline.run([1]))
-    with pytest.raises(RuntimeError, match="before the start"), Trace(pipeline, tmp_path / "trace.json"):
+    with pytest.raises(RuntimeError, match="after the start"), Trace(diagnosis, tmp_path / "trace.json"):
         pass
     assert not list(tmp_path.iterdir())
 
 
 def test_two_traces_of_one_run_hold_the_same_items(tmp_path: Path) -> None:
     pipeline = PipelineManager().add_worker(Pass)
-    with Trace(pipeline, tmp_path / "one.json"), Trace(pipeline, tmp_path / "other.json"):
+    diagnosis = Diagnosis(pipeline)
+    with Trace(diagnosis, tmp_path / "one.json"), Trace(diagnosis, tmp_path / "other.json"):
         list(pipeline.run(range(5)))
-    one, other = (items(checked(tmp_path / name)) for name in ("one.json", "other.json"))
+    one, other = (calls(checked(tmp_path / name)) for name in ("one.json", "other.json"))
     assert [event["args"] for event in one] == [event["args"] for event in other] == [{"index": n} for n in range(5)]

@@ -1,14 +1,27 @@
 """What limits a run, what to change, and what that brings: the advice is taken, and must keep its word."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, Verdict
+
+from diagnosis_helpers import needs, tuning
+
+needs("observers.verdict")
+
+from my_pipeline.observers.advice import advise
+from my_pipeline.observers.diagnosis import Diagnosis
+from my_pipeline.observers.reading import Reading
+from my_pipeline.observers.verdict import Verdict, judge
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 
 pytestmark = pytest.mark.slow
+
+
+OPTIONS = {"workers": "--workers {part}={then}", "queue_size": "--queue-size {then}"}
 
 
 class Sleeps(BaseWorker[Any, Any]):
@@ -36,8 +49,11 @@ def slow_source(seconds: float, items: int) -> Iterator[int]:
         yield number
 
 
-def run(manager: PipelineManager, source: Iterable[Any], consume: Callable[[], object] = lambda: None) -> float:
-    """Items a second from the first result on, by a clock of our own."""
+def run(
+    manager: PipelineManager, source: Iterable[Any], consume: Callable[[], object] = lambda: None
+) -> tuple[Reading, float]:
+    """What is read at the end, and the items a second from the first result on, by a clock of our own."""
+    diagnosis = Diagnosis(manager, OPTIONS)
     results = manager.run(source)
     next(results)
     start, count = time.perf_counter(), 0
@@ -45,7 +61,7 @@ def run(manager: PipelineManager, source: Iterable[Any], consume: Callable[[], o
     for _ in results:
         consume()
         count += 1
-    return count / (time.perf_counter() - start)
+    return diagnosis.reading(), count / (time.perf_counter() - start)
 
 
 def keeps_its_word(verdict: Verdict, before: float, run_with_changes: Callable[[], float]) -> bool:
@@ -60,72 +76,71 @@ def test_a_stage_that_waits_gets_the_workers_that_make_it_as_fast_as_the_next() 
         return pipeline(("parse", 1, 0.0), ("fetch", 1, 0.02), ("store", 2, 0.01))
 
     manager = build()
-    before = run(manager, range(50))
-    verdict = manager.report.verdict
+    reading, before = run(manager, range(50))
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason, verdict.then) == ("fetch", "waits", "store")
     (change,) = verdict.changes
     assert (change.part, change.setting, change.now) == ("fetch", "workers", 1)
     assert 3 <= change.then <= 6
     assert verdict.expected < 260  # Store can do 200, and on a machine that does other things, less.
-    assert str(verdict).startswith("fetch limits the run: its 1 worker was busy ")
-    assert f"--workers fetch={change.then}" in verdict.text
-    assert keeps_its_word(verdict, before, lambda: run(build().tune(**verdict.tuning), range(100)))
+    assert advise(reading).startswith("fetch limits the run: its 1 worker was busy ")
+    assert f"--workers fetch={change.then}" in advise(reading)
+    assert keeps_its_word(verdict, before, lambda: run(build().tune(**tuning(verdict)), range(100))[1])
 
 
 def test_no_more_is_promised_than_can_be_known() -> None:
     manager = pipeline(("fetch", 1, 0.02))
-    before = run(manager, range(25))
-    verdict = manager.report.verdict
+    reading, before = run(manager, range(25))
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason, verdict.then) == ("fetch", "waits", "")
     assert [astuple(change) for change in verdict.changes] == [("fetch", "workers", 1, 8)]
-    assert keeps_its_word(verdict, before, lambda: run(pipeline(("fetch", 8, 0.02)), range(200)))
+    assert keeps_its_word(verdict, before, lambda: run(pipeline(("fetch", 8, 0.02)), range(200))[1])
 
 
 def test_a_slow_source_gives_its_work_to_a_stage() -> None:
     manager = pipeline(("score", 2, 0.002))
-    before = run(manager, slow_source(0.02, items=40))
-    verdict = manager.report.verdict
+    reading, before = run(manager, slow_source(0.02, items=40))
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason, verdict.then) == ("source", "waits", "")
     (change,) = verdict.changes
     assert (change.part, change.then) == ("source", 8)
-    assert verdict.tuning["workers"] == {}
-    assert "first stage with 8 workers" in verdict.text
+    assert tuning(verdict)["workers"] == {}
+    assert "a first stage with workers=8" in advise(reading)
     changed = ("read", change.then, 0.02), ("score", 2, 0.002)
-    assert keeps_its_word(verdict, before, lambda: run(pipeline(*changed), range(240)))
+    assert keeps_its_word(verdict, before, lambda: run(pipeline(*changed), range(240))[1])
 
 
 def test_a_slow_consumer_gives_its_work_to_a_stage() -> None:
     manager = pipeline(("score", 1, 0.005), queue_size=4)
-    before = run(manager, range(40), consume=lambda: time.sleep(0.02))
-    verdict = manager.report.verdict
+    reading, before = run(manager, range(40), consume=lambda: time.sleep(0.02))
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason, verdict.then) == ("consumer", "waits", "score")
     (change,) = verdict.changes
     assert (change.part, change.setting) == ("consumer", "workers")
     assert 3 <= change.then <= 6
-    assert "last stage" in verdict.text
+    assert "last stage" in advise(reading)
     changed = ("score", 1, 0.005), ("store", change.then, 0.02)
-    assert keeps_its_word(verdict, before, lambda: run(pipeline(*changed, queue_size=4), range(150)))
+    assert keeps_its_word(verdict, before, lambda: run(pipeline(*changed, queue_size=4), range(150))[1])
 
 
 def test_in_a_balanced_pipeline_nothing_in_particular_limits_and_all_grow_together() -> None:
     stages = ("a", 1, 0.03), ("b", 2, 0.06), ("c", 1, 0.03)
     for _ in range(4):  # A machine that is late once tips the balance.
         manager = pipeline(*stages)
-        before = run(manager, range(30))
-        verdict = manager.report.verdict
+        reading, before = run(manager, range(30))
+        verdict = judge(reading)
         if len(verdict.changes) == 3:
             break
     assert (verdict.part, verdict.reason) == ("", "balanced")
-    assert verdict.tuning["workers"] == {"a": 4, "b": 8, "c": 4}
-    assert "--workers a=4 --workers b=8 --workers c=4" in verdict.text
-    assert keeps_its_word(verdict, before, lambda: run(pipeline(*stages).tune(**verdict.tuning), range(120)))
+    assert tuning(verdict)["workers"] == {"a": 4, "b": 8, "c": 4}
+    assert "--workers a=4 --workers b=8 --workers c=4" in advise(reading)
+    assert keeps_its_word(verdict, before, lambda: run(pipeline(*stages).tune(**tuning(verdict)), range(120))[1])
 
 
 def test_balanced_with_the_source_no_number_helps() -> None:
     for _ in range(4):
         manager = pipeline(("a", 1, 0.03))
-        run(manager, slow_source(0.03, items=20))
-        verdict = manager.report.verdict
+        verdict = judge(run(manager, slow_source(0.03, items=20))[0])
         if verdict.reason == "balanced":
             break
     assert (verdict.part, verdict.reason, verdict.changes) == ("", "balanced", ())
@@ -138,14 +153,14 @@ def test_a_slow_item_now_and_then_gets_a_queue_in_which_the_others_can_wait() ->
         return PipelineManager(queue_size=2).add_worker(Sleeps, name="parse", workers=4, worker_args=arguments)
 
     manager = build()
-    before = run(manager, range(240))
-    verdict = manager.report.verdict
+    reading, before = run(manager, range(240))
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason) == ("parse", "order")
     (change,) = verdict.changes
     assert (change.setting, change.now) == ("queue_size", 2)
     assert 32 <= change.then <= 256
-    assert f"--queue-size {change.then}" in verdict.text
-    assert keeps_its_word(verdict, before, lambda: run(build().tune(**verdict.tuning), range(480)))
+    assert f"--queue-size {change.then}" in advise(reading)
+    assert keeps_its_word(verdict, before, lambda: run(build().tune(**tuning(verdict)), range(480))[1])
 
 
 def test_a_model_that_takes_long_to_load_is_not_what_limits() -> None:
@@ -157,8 +172,7 @@ def test_a_model_that_takes_long_to_load_is_not_what_limits() -> None:
 
     manager = PipelineManager().add_worker(LoadsAModel, name="score", worker_args={"seconds": 0.001})
     manager.add_worker(Sleeps, name="store", worker_args={"seconds": 0.01})
-    run(manager, range(30))
-    verdict = manager.report.verdict
+    verdict = judge(run(manager, range(30))[0])
     assert (verdict.part, verdict.reason) == ("store", "waits")
     assert 40 < verdict.items_per_second < 105
 
@@ -166,17 +180,59 @@ def test_a_model_that_takes_long_to_load_is_not_what_limits() -> None:
 def test_the_plain_loop_is_told_what_threads_bring() -> None:
     stages = ("a", 1, 0.004), ("b", 1, 0.02), ("c", 1, 0.014)
     manager = pipeline(*stages)
+    diagnosis = Diagnosis(manager)
     list(manager.run(range(20), serial=True))
-    verdict = manager.report.verdict
+    reading = diagnosis.reading()
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason, verdict.changes) == ("b", "serial", ())
-    assert "In the plain loop, b takes" in verdict.text
-    assert keeps_its_word(verdict, verdict.items_per_second, lambda: run(pipeline(*stages), range(40)))
+    assert "In the plain loop, b takes" in advise(reading)
+    assert keeps_its_word(verdict, verdict.items_per_second, lambda: run(pipeline(*stages), range(40))[1])
 
 
 def test_it_can_be_asked_for_while_the_run_goes_on() -> None:
     manager = pipeline(("fetch", 1, 0.01), queue_size=2)
+    diagnosis = Diagnosis(manager)
     results = manager.run(slow_source(0.0, items=10_000))
     for _ in range(20):
         next(results)
-    assert manager.report.verdict.part == "fetch"
+    assert judge(diagnosis.reading()).part == "fetch"
     results.close()
+
+
+class Guarded(BaseWorker[Any, Any]):
+    """Waits for what only one can have at a time."""
+
+    lock = threading.Lock()
+
+    def process_item(self, item: Any) -> Any:
+        with self.lock:
+            time.sleep(0.005)
+        return item
+
+
+class Limited(BaseWorker[Any, Any]):
+    """Makes 100 calls a second at most, together with the other workers."""
+
+    lock = threading.Lock()
+    following: ClassVar = [0.0]
+
+    def process_item(self, item: Any) -> Any:
+        with self.lock:
+            self.following[0] = turn = max(time.perf_counter(), self.following[0] + 0.01)
+        time.sleep(max(0.0, turn - time.perf_counter()) + 0.003)
+        return item
+
+
+@pytest.mark.parametrize("worker_class", [Guarded, Limited])
+def test_behind_a_lock_or_a_limiter_no_more_workers_are_advised(worker_class: type[BaseWorker[Any, Any]]) -> None:
+    """A machine that is late makes the calls end at random: then it is called a guess."""
+    for _ in range(5):
+        manager = PipelineManager().add_worker(worker_class, name="fetch", workers=8)
+        reading, _ = run(manager, range(100))
+        verdict = judge(reading)
+        if verdict.reason == "contention":
+            assert (verdict.part, verdict.changes) == ("fetch", ())
+            assert "a lock, a limiter or a server seems to hold them up" in advise(reading)
+            return
+        assert verdict.guess
+    pytest.skip("other programs take the cores away")

@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, PipelineReport, SubTaskPoolWorker
+
+from diagnosis_helpers import needs, tuning
+
+needs("observers.verdict")
+needs("pipeline_core.sub_task_pool")
+
+from my_pipeline.observers.advice import advise
+from my_pipeline.observers.diagnosis import Diagnosis
+from my_pipeline.observers.reading import Reading
+from my_pipeline.observers.verdict import judge
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker
+from my_pipeline.pipeline_core.machine import cores
 
 from watch import HAS_GIL, replace_in_core
 
@@ -58,17 +69,11 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
 
 
+@importable
 class Computes(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> Any:
         compute()
         return item
-
-
-@importable
-class ComputesInAPool(SubTaskPoolWorker[Any, Any, Any, Any]):
-    def process_sub_task(self, sub: Any) -> Any:
-        compute()
-        return sub
 
 
 @importable
@@ -84,6 +89,18 @@ class LoadsAModel(SubTaskPoolWorker[Any, Any, Any, Any]):
         return sub
 
 
+@importable
+class InProcesses(SubTaskPoolWorker[Any, Any, Any, Any]):
+    """Says by itself that its sub-tasks run in child processes."""
+
+    def __init__(self) -> None:
+        super().__init__(executor="process", sub_workers=2)
+
+    def process_sub_task(self, sub: Any) -> Any:
+        return sub
+
+
+@importable
 class Pass(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> Any:
         return item
@@ -112,19 +129,21 @@ class Fetches(SubTaskPoolWorker[int, int, int, int]):
         return item
 
 
-def run(manager: PipelineManager, items: int, warm: int = 0) -> float:
-    """Items a second, without the first ones: while they are done, child processes start."""
+def run(manager: PipelineManager, items: int, warm: int = 0) -> tuple[Reading, float]:
+    """What is read at the end, and items a second without the first ones: while they are done, child processes start."""
+    watched = Diagnosis(manager)
     start = time.perf_counter()
     for number, _ in enumerate(manager.run(range(items)), start=1):
         if number == warm:
             start = time.perf_counter()
-    return (items - warm) / (time.perf_counter() - start)
+    return watched.reading(), (items - warm) / (time.perf_counter() - start)
 
 
-def keeps_its_word(report: PipelineReport, before: float, run_with_changes: Callable[[], float]) -> bool:
+def keeps_its_word(reading: Reading, before: float, run_with_changes: Callable[[], tuple[Reading, float]]) -> bool:
     """Most of the rise that is foretold comes. A machine that does other things slows runs down: the best of three."""
-    assert report.verdict.expected > 1.5 * before
-    return any(run_with_changes() - before >= 0.7 * (report.verdict.expected - before) for _ in range(3))
+    expected = judge(reading).expected
+    assert expected > 1.5 * before
+    return any(run_with_changes()[1] - before >= 0.7 * (expected - before) for _ in range(3))
 
 
 def test_a_pool_too_small_gets_the_workers_that_it_lacks() -> None:
@@ -132,12 +151,12 @@ def test_a_pool_too_small_gets_the_workers_that_it_lacks() -> None:
         return PipelineManager().add_worker(Fetches, name="fetch", worker_args={"sub_workers": 2})
 
     manager = build()
-    before = run(manager, 60)
-    verdict = manager.report.verdict
+    reading, before = run(manager, 60)
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason) == ("fetch", "waits")
-    assert verdict.tuning["workers"] == {"fetch": 8}
-    assert "its 2 sub-workers were busy" in verdict.text
-    assert keeps_its_word(manager.report, before, lambda: run(build().tune(**verdict.tuning), 200))
+    assert tuning(verdict)["workers"] == {"fetch": 8}
+    assert "its 2 sub-workers were busy" in advise(reading)
+    assert keeps_its_word(reading, before, lambda: run(build().tune(**tuning(verdict)), 200))
 
 
 def test_a_window_too_small_for_its_pool_is_told_to_grow() -> None:
@@ -146,13 +165,13 @@ def test_a_window_too_small_for_its_pool_is_told_to_grow() -> None:
         return PipelineManager().add_worker(Fetches, name="fetch", worker_args=arguments)
 
     manager = build(window=1)
-    before = run(manager, 40)
-    verdict = manager.report.verdict
-    assert (verdict.part, verdict.reason) == ("fetch", "window")
+    reading, before = run(manager, 40)
+    verdict = judge(reading)
+    assert (verdict.part, verdict.reason) == ("fetch", "order")
     (change,) = verdict.changes
     assert (change.setting, change.now) == ("window", 1)
-    assert "with no more than 1 item in its window" in verdict.text
-    assert keeps_its_word(manager.report, before, lambda: run(build(change.then), 200))
+    assert "with 1 item in hand at most" in advise(reading)
+    assert keeps_its_word(reading, before, lambda: run(build(change.then), 200))
 
 
 def test_a_slow_item_in_a_pool_gets_a_window_in_which_the_others_can_wait() -> None:
@@ -161,54 +180,61 @@ def test_a_slow_item_in_a_pool_gets_a_window_in_which_the_others_can_wait() -> N
         return PipelineManager().add_worker(Fetches, name="fetch", worker_args=arguments)
 
     manager = build(window=6)
-    before = run(manager, 120)
-    verdict = manager.report.verdict
+    reading, before = run(manager, 120)
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason) == ("fetch", "order")
     (change,) = verdict.changes
     assert (change.setting, change.now) == ("window", 6)
-    assert keeps_its_word(manager.report, before, lambda: run(build(change.then), 240))
+    assert keeps_its_word(reading, before, lambda: run(build(change.then), 240))
 
 
 @pytest.mark.parametrize("workers", [1, 4])
 def test_what_computes_in_python_gets_processes(workers: int, four_cores: None, child_processes: None) -> None:
     manager = PipelineManager().add_worker(Computes, name="parse", workers=workers)
-    before = run(manager, 80)
-    verdict = manager.report.verdict
+    reading, before = run(manager, 80)
+    verdict = judge(reading)
     assert (verdict.part, verdict.reason) == ("parse", "computes")
     (change,) = verdict.changes
     assert change.setting == "processes"
     assert 2 <= change.then <= 4  # 4 on a machine that does nothing else: then all of the time is computing.
     assert verdict.expected < 4.4 * before
-    assert f"sub_workers={change.then}" in verdict.text
-    assert "free-threaded Python" in verdict.text
+    assert f"executor='process', workers={change.then}" in advise(reading)
+    assert "free-threaded Python" in advise(reading)
 
-    def run_with_changes() -> float:
-        arguments = {"executor": "process", "sub_workers": change.then}
-        return run(PipelineManager().add_worker(ComputesInAPool, name="parse", worker_args=arguments), 300, warm=200)
+    def run_with_changes() -> tuple[Reading, float]:
+        manager = PipelineManager().add_worker(Computes, name="parse", executor="process", workers=change.then)
+        return run(manager, 300, warm=200)
 
-    assert keeps_its_word(manager.report, before, run_with_changes)
+    assert keeps_its_word(reading, before, run_with_changes)
 
 
 def test_a_model_that_child_processes_load_is_not_what_limits(child_processes: None) -> None:
     arguments = {"executor": "process", "sub_workers": 1}
     manager = PipelineManager().add_worker(LoadsAModel, name="score", worker_args=arguments)
-    run(manager, 40)
-    verdict = manager.report.verdict
+    verdict = judge(run(manager, 40)[0])
     assert (verdict.part, verdict.reason) == ("score", "waits")
     assert verdict.items_per_second == pytest.approx(98, rel=0.3)
 
 
 def test_real_computing_in_python_is_seen_as_that() -> None:
-    if not HAS_GIL or PipelineManager().report.cores == 1:
+    if not HAS_GIL or cores() == 1:
         pytest.skip("without a GIL threads do what processes would, and with one core neither helps")
     for _ in range(5):
         manager = PipelineManager().add_worker(Counts, name="parse", workers=2)
         manager.add_worker(Pass, name="store")
-        run(manager, 40)
-        report = manager.report
-        if report.cpu_seconds > 0.95 * report.seconds:
-            assert (report.verdict.part, report.verdict.reason) == ("parse", "computes")
-            assert report.verdict.changes[0].then == report.cores
-            assert 1.7 < report.verdict.expected / report.verdict.items_per_second < report.cores + 0.01
+        reading, _ = run(manager, 40)
+        if reading.cores_used > 0.95:
+            verdict = judge(reading)
+            assert (verdict.part, verdict.reason) == ("parse", "computes")
+            assert verdict.changes[0].then == cores()
+            assert 1.7 < verdict.expected / verdict.items_per_second < cores() + 0.01
             return
     pytest.skip("other programs take the core away")
+
+
+def test_a_stage_of_processes_is_reported_as_that_whoever_said_so(child_processes: None) -> None:
+    manager = PipelineManager().add_worker(InProcesses, name="score")
+    reading, _ = run(manager, 5)
+    assert (reading.stages[0].crew, reading.stages[0].executor) == ("2 processes in a pool", "process")
+    manager = PipelineManager().add_worker(Pass, name="score", executor="process", workers=2)
+    assert run(manager, 5)[0].stages[0].crew == "2 processes"

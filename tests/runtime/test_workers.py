@@ -3,7 +3,7 @@
 import itertools
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -169,7 +169,7 @@ class Logs(BaseWorker[int, int]):
     def setup(self) -> None:
         self.logger.info("setup", extra={"expected": None})
 
-    def process_item(self, item: int) -> int | Iterator[int] | None:
+    def process_item(self, item: int) -> int | Generator[int, None, None] | None:
         self.logger.info("item", extra={"expected": item})
         if item % 7 == 3:
             raise ValueError(item)
@@ -180,7 +180,7 @@ class Logs(BaseWorker[int, int]):
 
 
 class LogsBetweenOutputs(Logs):
-    def process_item(self, item: int) -> Iterator[int]:
+    def process_item(self, item: int) -> Generator[int, None, None]:
         for number in range(item % 4):
             self.logger.info("output %d", number, extra={"expected": item})
             yield item

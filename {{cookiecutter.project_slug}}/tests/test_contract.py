@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,7 @@ class DropThirds(BaseWorker[int, int]):
 
 
 class Repeat(BaseWorker[int, int]):
-    def process_item(self, item: int) -> Iterator[int]:
+    def process_item(self, item: int) -> Generator[int, None, None]:
         for _ in range(item % 4):
             jitter()
             yield item
@@ -532,10 +532,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 Child = Callable[[str], "subprocess.Popen[str]"]
 INTERRUPTED = """
 import itertools, signal, sys, threading
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-)
+from {{ cookiecutter.package_name }}.pipeline_core import BaseWorker, PipelineManager
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

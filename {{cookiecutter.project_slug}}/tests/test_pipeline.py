@@ -1,8 +1,6 @@
 """The whole flow. Change these tests with your stages: what goes in, and what comes out."""
 
-from {{ cookiecutter.package_name }}.pipeline import (
-    build_pipeline,
-)
+from {{ cookiecutter.package_name }}.pipeline import build_pipeline
 
 ITEMS = [{"id": number} for number in range(100)]
 

@@ -9,19 +9,12 @@ from collections.abc import Callable
 import pytest
 from rich.console import Console, RenderableType
 
-from {{ cookiecutter.package_name }}.observers import (
-    progress,
-)
-from {{ cookiecutter.package_name }}.observers.progress import (
-    Progress,
-)
-from {{ cookiecutter.package_name }}.observers.report_table import (
-    ReportTable,
-)
-from {{ cookiecutter.package_name }}.pipeline_core import (
-    BaseWorker,
-    PipelineManager,
-)
+from {{ cookiecutter.package_name }}.observers import progress
+from {{ cookiecutter.package_name }}.observers.advice import advise
+from {{ cookiecutter.package_name }}.observers.diagnosis import Diagnosis
+from {{ cookiecutter.package_name }}.observers.progress import Progress
+from {{ cookiecutter.package_name }}.observers.report_table import ReportTable
+from {{ cookiecutter.package_name }}.pipeline_core import BaseWorker, PipelineManager
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
@@ -87,9 +80,11 @@ def test_without_a_terminal_there_is_a_log_line_now_and_then(
 def test_the_report_says_what_became_of_the_items_and_what_limits_the_run(width: int, gate: threading.Event) -> None:
     gate.set()
     pipeline = make_pipeline(gate)
+    diagnosis = Diagnosis(pipeline)
     list(pipeline.run(range(40)))
-    said = text(ReportTable(pipeline.report), width)
+    reading = diagnosis.reading()
+    said = text(ReportTable(reading), width)
     assert re.match(r"numbers: completed after .+, 20\s+delivered, 1 failed", said)
     assert re.search(r"sift +1 +40 +20 +19 +1 ", said)
-    assert str(pipeline.report.verdict).split()[0] in said
+    assert " ".join(said.split()).endswith(advise(reading))
     assert all(len(line.rstrip()) <= width for line in said.splitlines())

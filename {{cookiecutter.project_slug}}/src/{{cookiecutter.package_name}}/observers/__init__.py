@@ -1,7 +1,9 @@
-"""Who watches a run. Each observer is a context manager around it, made with the manager before the start.
+"""Who watches a run, and what they tell of it.
 
-An observer samples `manager.report` from a thread of its own, so that it costs the items nothing
-{%- if cookiecutter.diagnosis == 'full' %}; only the trace asks to
-see each of them pass
-{%- endif %}.
+A Diagnosis is attached to the manager before the start. All that is shown of the run comes from its `reading()`: the table,
+the verdict
+{%- if cookiecutter.diagnosis == 'full' %}, the page, the file for machines, the summary of a trace
+{%- endif %}
+{%- if cookiecutter.metrics != 'none' %}, the metrics
+{%- endif %}. Observers around a run are context managers.
 """

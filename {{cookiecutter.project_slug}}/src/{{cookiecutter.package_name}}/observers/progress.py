@@ -1,20 +1,19 @@
-"""Progress while a run goes on: a live table in a terminal or a notebook, and a log line now and then elsewhere."""
+"""Progress while a run goes on: a live table in a terminal or a notebook, and a log line at intervals elsewhere."""
 
 import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Thread
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..pipeline_core import PipelineManager, PipelineReport, StageReport
+from ..pipeline_core import PipelineManager, PipelineReport
+from .reading import finished, shares_between
 from .report_table import bar
 from .units import duration, rate
 
@@ -23,32 +22,35 @@ logger = logging.getLogger(__package__)
 REFRESHES = 4  # a second, of the live table
 LOG_EVERY = 10.0  # seconds between two log lines
 RECENT = 5.0  # seconds over which rates and busy shares are taken
-NARROW = 70  # Columns of a terminal below which a stage's row leaves out what matters least.
+NARROW = 70  # Columns of a terminal: a narrower one does not show what matters least.
+
+Total = Callable[[], int | None]
 
 
-class Moment(NamedTuple):
-    """The report at one moment, and how many items were done: never fewer than at an earlier moment."""
+class Glance(NamedTuple):
+    """How far a run is: its report now and some seconds ago, items done, items a second since then, and the time left."""
 
-    report: PipelineReport
+    before: PipelineReport
+    now: PipelineReport
     done: int
+    speed: float
+    left: str
 
 
 class Progress:
-    """Shows how far the run is. It looks at the manager's report from a thread of its own.
+    """Shows how far a run is. A thread of its own reads the manager's report.
 
-    The count of items done never goes backwards. Where results of a stage wait for their turn it runs ahead, and then
-    stands still until the rest has caught up.
+    The count of items done never goes backwards. After a stage that yields several outputs for an item it is an estimate:
+    where that was too high, the count stands still until the run has caught up. The time left is shown when it is known.
 
-    `total` says how many items there will be, or None; it is called in that thread, once. Logs that go through
+    `total` returns how many items there will be, or None; it is called once, in that thread. Logs that go through
     `console` meanwhile appear above the table.
     """
 
-    def __init__(
-        self, pipeline: PipelineManager, console: Console, total: Callable[[], int | None] = lambda: None
-    ) -> None:
+    def __init__(self, pipeline: PipelineManager, console: Console, total: Total = lambda: None) -> None:
         self._pipeline, self._console, self._count = pipeline, console, total
         self._total: int | None = None
-        self._seen: deque[Moment] = deque()
+        self._seen = deque([(pipeline.report, 0)])  # Reports of the last seconds, each with the items done.
         self._over = Event()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
         self._live: Live | None = None
@@ -61,9 +63,7 @@ class Progress:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
         if self._live is not None:
@@ -74,91 +74,63 @@ class Progress:
         with suppress(OSError):
             self._total = self._count()
         while not self._over.wait(1 / REFRESHES if self._live is not None else LOG_EVERY):
-            if self._live is None:
-                logger.info("%s", self._line())
-            else:
-                with suppress(OSError):
+            with suppress(OSError):
+                if self._live is not None:
                     self._live.update(self.table(), refresh=True)
+                else:
+                    logger.info("%s", self._line())
 
     def table(self) -> RenderableType:
-        """The whole, and a row a stage, as of now."""
-        before, now = self._glance()
+        """The whole run, and a row a stage, as of now."""
+        glance = self._glance()
         narrow = self._console.width < NARROW
-        stages = Table.grid(padding=(0, 2, 0, 0))
-        headings = ["", "in", "out", "queue", "busy", "failed"] if not narrow else ["", "in", "queue", "busy"]
+        headings = ("", "in", "queue", "busy") if narrow else ("", "in", "out", "queue", "busy", "failed")
+        table = Table.grid(padding=(0, 2, 0, 0))
         for heading in headings:
-            wide = heading == ""
-            stages.add_column(heading, justify="left" if wide else "right", overflow="ellipsis", no_wrap=True)
-        stages.add_row(*(Text(heading, style="dim") for heading in headings))
-        for old, stage in zip(before.report.stages, now.report.stages, strict=True):
-            busy = f"{_recently_busy(old, stage, before.report.seconds, now.report.seconds):.0%}"
-            row: list[RenderableType] = [
-                Text(stage.name),
-                f"{stage.received:,}",
-                f"{stage.emitted:,}",
-                bar(stage),
-                busy,
-            ]
-            failed = Text(f"{stage.failed:,}", style="red" if stage.failed else "dim")
-            stages.add_row(*(row[:2] + row[3:] if narrow else [*row, failed]))
-        return Group(self._headline(before, now), stages)
+            table.add_column(justify="right" if heading else "left", overflow="ellipsis", no_wrap=True)
+        table.add_row(*headings, style="dim")
+        for before, stage in zip(glance.before.stages, glance.now.stages, strict=True):
+            cells: dict[str, RenderableType] = {
+                "": Text(stage.name),
+                "in": f"{stage.received:,}",
+                "out": f"{stage.emitted:,}",
+                "queue": bar(stage.queued / stage.queue_size),
+                "busy": f"{shares_between(before, stage)['busy']:.0%}",
+                "failed": Text(f"{stage.failed:,}", style="red" if stage.failed else "dim"),
+            }
+            table.add_row(*(cells[heading] for heading in headings))
+        return Group(self._headline(glance), table)
 
-    def _headline(self, before: Moment, now: Moment) -> RenderableType:
-        done, speed = now.done, _rate(before, now)
-        line = Table.grid(padding=(0, 1, 0, 0))
-        parts: list[RenderableType] = [Text(self._pipeline.name, style="bold", overflow="ellipsis", no_wrap=True)]
-        if self._total:
-            width = max(8, min(30, self._console.width - 50))
-            parts += [ProgressBar(total=self._total, completed=done, width=width)]
-            parts += [Text(f"{done / self._total:.0%}"), Text(f"{done:,}/{self._total:,}")]
+    def _headline(self, glance: Glance) -> Text:
+        """The whole run in one line, in which the name is cut to the room that the numbers leave."""
+        width, done, total = self._console.width, glance.done, self._total
+        if not total:
+            said = f"{done:,} items"
+        elif width < NARROW:
+            said = f"{done / total:.0%} {done:,}"
         else:
-            parts.append(Text(f"{done:,} items"))
-        parts.append(Text(f"{rate(speed)}/s"))
-        if self._total and speed:
-            parts.append(Text(f"{duration((self._total - done) / speed)} left"))
-        for _ in parts:
-            line.add_column(no_wrap=True)
-        line.add_row(*parts)
-        return line
+            said = f"{bar(done / total, min(30, width - 50))} {done / total:.0%} {done:,}/{total:,}"
+        numbers = f"{said} {rate(glance.speed)}/s {glance.left}".rstrip()
+        name = Text(self._pipeline.name, style="bold")
+        name.truncate(max(8, width - len(numbers) - 1), overflow="ellipsis")
+        return Text.assemble(name, " ", numbers, no_wrap=True, overflow="ellipsis")
 
     def _line(self) -> str:
-        before, now = self._glance()
-        done, speed = now.done, _rate(before, now)
+        glance = self._glance()
         of = f" of {self._total:,}" if self._total else ""
-        left = f", {duration((self._total - done) / speed)} left" if self._total and speed else ""
-        return f"{self._pipeline.name}: {done:,}{of} items, {rate(speed)}/s{left}, {now.report.failed} failed"
+        left = f", {glance.left}" if glance.left else ""
+        said = f"{glance.done:,}{of} items, {rate(glance.speed)}/s{left}, {glance.now.failed} failed"
+        return f"{self._pipeline.name}: {said}"
 
-    def _glance(self) -> tuple[Moment, Moment]:
-        """A moment some seconds ago, or the first one, and now."""
-        report = self._pipeline.report
-        now = Moment(report, max(finished(report), self._seen[-1].done if self._seen else 0))
-        self._seen.append(now)
-        while len(self._seen) > 2 and report.seconds - self._seen[1].report.seconds > RECENT:
+    def _glance(self) -> Glance:
+        report, highest = self._pipeline.report, self._seen[-1][1]
+        found = finished(report)
+        done = max(found, highest)
+        self._seen.append((report, done))
+        while len(self._seen) > 2 and report.seconds - self._seen[1][0].seconds > RECENT:
             self._seen.popleft()
-        return self._seen[0], now
-
-
-def finished(report: PipelineReport) -> int:
-    """How many of the items read are done with, whatever became of them.
-
-    Behind a stage that yields several outputs for an item, so many together stand for that item.
-    """
-    inside, outputs = 0.0, 1.0
-    for stage in report.stages:
-        done = stage.processed + stage.filtered + stage.failed + stage.aborted
-        inside += (stage.queued + stage.received - done) / outputs
-        outputs *= max(1.0, stage.emitted / max(1, stage.processed))
-    return max(0, int(report.read - inside))
-
-
-def _rate(before: Moment, now: Moment) -> float:
-    """Items done a second."""
-    if before is now:
-        return now.done / now.report.seconds if now.report.seconds else 0.0
-    return (now.done - before.done) / max(now.report.seconds - before.report.seconds, 1e-9)
-
-
-def _recently_busy(old: StageReport, stage: StageReport, then: float, now: float) -> float:
-    if now <= then:
-        return stage.busy
-    return min(1.0, max(0.0, (stage.busy * now - old.busy * then) / (now - then)))
+        before, done_before = self._seen[0]
+        speed = (done - done_before) / max(report.seconds - before.seconds, 1e-9)
+        remaining = (self._total or 0) - done
+        known = self._total and speed and found >= highest and remaining >= 0
+        return Glance(before, report, done, speed, f"{duration(remaining / speed)} left" if known else "")

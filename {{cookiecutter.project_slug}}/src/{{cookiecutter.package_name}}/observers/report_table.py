@@ -1,71 +1,66 @@
 """The report of a run for a terminal: a table with a row a stage, and what limits the run."""
 
+from collections.abc import Iterator
+
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from ..pipeline_core import PipelineReport, StageReport
+from .advice import advise
+from .columns import Columns, counts, times
+from .reading import Reading
 from .units import duration, rate
 
-RARE = ("filtered", "failed", "aborted", "retried")  # Columns that are there if any stage has such items.
-
-Column = tuple[str, list[str]]  # A heading, and a text for each stage.
+BETWEEN = 2  # Columns of the terminal between two columns of a table.
+NAME = 16  # Columns of the terminal that a name has at least; a longer one is folded where there is no more room.
 
 
 class ReportTable:
-    """Renders a report: one table where it fits, else one for the counts and one for the times."""
+    """Renders a reading: one table if the terminal is wide enough, otherwise one of counts and one of times, or more."""
 
-    def __init__(self, report: PipelineReport) -> None:
-        self.report = report
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        report = self.report
-        speed = f", {rate(report.delivered / report.seconds)}/s" if report.seconds and report.delivered else ""
-        counted = f"{report.delivered} delivered, {report.failed} failed{speed}"
-        yield Text(f"{report.name}: {report.state} after {duration(report.seconds)}, {counted}")
-        names = [stage.name for stage in report.stages]
-        counts, times = self._counts(), self._times()
-        together = _table(names, counts + times)
-        if console.measure(together, options=options.update(width=1000)).minimum <= options.max_width:
-            yield together
-        else:
-            yield _table(names, counts)
-            yield _table(names, times)
-        if report.delivered:
-            yield Text(str(report.verdict))
-
-    def _counts(self) -> list[Column]:
-        stages = self.report.stages
-        there = [fate for fate in RARE if any(getattr(stage, fate) for stage in stages)]
-        return [
-            (count, [f"{getattr(stage, count):,}" for stage in stages])
-            for count in ("workers", "received", "processed", *there)
-        ]
-
-    def _times(self) -> list[Column]:
-        stages = self.report.stages
-        waits = ["input", "output"] + ["order"] * any(stage.waiting_for_order >= 0.005 for stage in stages)
-        return [
-            ("busy", [f"{stage.busy:.0%}" for stage in stages]),
-            *((f"waits:\n{wait}", [f"{getattr(s, f'waiting_for_{wait}'):.0%}" for s in stages]) for wait in waits),
-            ("CPU", [f"{stage.busy * stage.computing:.0%}" for stage in stages]),
-            *((share, [duration(getattr(stage, share)) for stage in stages]) for share in ("p50", "p95", "p99")),
-        ]
+        reading, names = self.reading, [stage.name for stage in self.reading.stages]
+        speed = f", {rate(reading.items_per_second)} items/s" if reading.items_per_second else ""
+        counted = f"{reading.delivered:,} delivered, {reading.failed:,} failed{speed}"
+        yield Text(f"{reading.name}: {reading.state} after {duration(reading.seconds)}, {counted}")
+        room = options.max_width - min(max(map(cell_len, names), default=0), max(NAME, options.max_width // 3))
+        of_items, of_time = counts(reading.stages), times(reading.stages)
+        together = list(_parts(of_items | of_time, room))
+        for columns in together if len(together) == 1 else (*_parts(of_items, room), *_parts(of_time, room)):
+            yield table(names, columns)
+        if reading.items_per_second:
+            yield Text(advise(reading))
 
 
-def _table(names: list[str], columns: list[Column]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    longest = max(map(len, names), default=0)
-    table.add_column("stage", overflow="fold", min_width=min(longest, 16), vertical="bottom")
-    for heading, _ in columns:
-        table.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
-    for name, *texts in zip(names, *(texts for _, texts in columns), strict=True):
-        table.add_row(name, *texts)
-    return table
+def _parts(columns: Columns, room: int) -> Iterator[Columns]:
+    """The columns, cut where the terminal ends."""
+    part, used = Columns(), 0
+    for heading, texts in columns.items():
+        width = BETWEEN + max(map(len, (*heading.split("\n"), *texts)))
+        if part and used + width > room:
+            yield part
+            part, used = Columns(), 0
+        part, used = part | {heading: texts}, used + width
+    yield part
 
 
-def bar(stage: StageReport, width: int = 8) -> str:
-    """How full the queue in front of a stage is."""
-    full = min(width, round(stage.queued / stage.queue_size * width))
+def table(names: list[str], columns: Columns) -> Table:
+    """A row for each name, with what each column says of it."""
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("stage", overflow="fold", min_width=min(max(map(len, names), default=0), NAME), vertical="bottom")
+    for heading in columns:
+        grid.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+    for texts in zip(names, *columns.values(), strict=True):
+        grid.add_row(*texts)
+    return grid
+
+
+def bar(share: float, width: int = 8) -> str:
+    """A bar that is filled to this share of its width."""
+    full = min(width, round(share * width))
     return "█" * full + "·" * (width - full)

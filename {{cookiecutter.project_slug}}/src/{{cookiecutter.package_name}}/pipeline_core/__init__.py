@@ -1,26 +1,26 @@
-"""A small runtime for pipelines of threads. Read `pipeline_manager.py` first, then `base_worker.py`."""
+"""A small runtime for pipelines of threads and processes: begin with README.md."""
 
 import logging
 
 from .base_worker import BaseWorker
-from .errors import DeadLetter, PipelineError
+from .errors import DeadLetter, FailedItem, PipelineError
+from .observer import Observer
 from .pipeline_manager import PipelineManager
 from .report import PipelineReport, StageReport
-from .source import SENTINEL, FailedItem, robust_put
+from .source_function import SENTINEL, robust_put
 from .sub_task_pool import SubTaskPoolWorker
-from .verdict import Verdict
 
 __all__ = [
     "SENTINEL",
     "BaseWorker",
     "DeadLetter",
     "FailedItem",
+    "Observer",
     "PipelineError",
     "PipelineManager",
     "PipelineReport",
     "StageReport",
     "SubTaskPoolWorker",
-    "Verdict",
     "robust_put",
 ]
 

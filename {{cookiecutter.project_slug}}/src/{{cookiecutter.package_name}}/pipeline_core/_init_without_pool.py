@@ -1,24 +1,24 @@
-"""A small runtime for pipelines of threads. Read `pipeline_manager.py` first, then `base_worker.py`."""
+"""A small runtime for pipelines of threads and processes: begin with README.md."""
 
 import logging
 
 from .base_worker import BaseWorker
-from .errors import DeadLetter, PipelineError
+from .errors import DeadLetter, FailedItem, PipelineError
+from .observer import Observer
 from .pipeline_manager import PipelineManager
 from .report import PipelineReport, StageReport
-from .source import SENTINEL, FailedItem, robust_put
-from .verdict import Verdict
+from .source_function import SENTINEL, robust_put
 
 __all__ = [
     "SENTINEL",
     "BaseWorker",
     "DeadLetter",
     "FailedItem",
+    "Observer",
     "PipelineError",
     "PipelineManager",
     "PipelineReport",
     "StageReport",
-    "Verdict",
     "robust_put",
 ]
 

@@ -1,10 +1,10 @@
-"""The channel that joins two stages: bounded, and closable from both of its ends."""
+"""The channel between two stages: a bounded queue that either of its ends can close."""
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from itertools import repeat, starmap
-from queue import Empty
+from queue import Empty, Full
 from threading import TIMEOUT_MAX, Lock
 from time import perf_counter
 from typing import Generic, TypeVar
@@ -16,166 +16,152 @@ T = TypeVar("T")
 
 
 class Closed(Exception):
-    """The other end is gone: nothing more comes (`get`), or nothing more is wanted (`put`)."""
+    """The other end has gone: no more items come, or no more are wanted."""
 
 
 class Signal:
-    """Wakes one waiting thread. A `set` that comes before the `wait` is not lost."""
+    """Wakes one waiting thread: an event that a wait resets. A `set` that comes before the `wait` is not lost."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._lock.acquire()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Block until `set`, at most `timeout` seconds. False: the time ran out."""
+        """Block until `set`, at most `timeout` seconds. Returns False if the time ran out."""
         return self._lock.acquire(timeout=-1 if timeout is None else min(max(timeout, 0), TIMEOUT_MAX))
 
     def set(self) -> None:
-        with suppress(RuntimeError):  # It is set already, and once is enough.
+        with suppress(RuntimeError):  # It is set already.
             self._lock.release()
 
 
 class Channel(Generic[T]):
-    """A bounded queue for one reader and one writer at a time, which closes in two ways.
+    """A bounded queue for one writer and one reader, each a thread.
 
-    `close` is the writer's: end of stream, perhaps with the failure that ended it; what is in is still read.
-    `cancel` is the reader's, or the manager's: what is in is not read any more, and both sides wake at once.
-    Both may come from any thread, any number of times, and from a signal handler.
+    `close` is the writer's: the end of the stream, perhaps with the failure that ended it; what is in is still read.
+    `cancel` is the reader's or the supervisor's: nothing more is read, and both sides wake at once. Any thread and any
+    signal handler may call both, any number of times.
 
-    There is no lock to take for an item. `deque.append` and `popleft` are atomic (without a GIL, too: a deque
-    locks itself), and nobody sleeps through a change, because each side writes first and looks then: a reader
-    raises its flag and looks for an item, a writer adds an item and looks for the flag. One of them must see the
-    other. A writer that found the channel full is woken when little is left in it, so that threads change
-    places once for many items.
+    No lock is taken for an item. Both sides *store first and look second*: a reader sets `_reader_waits` and then looks for
+    an item; a writer appends an item and then looks at `_reader_waits`. One of them sees the other, so that nobody
+    sleeps through a change. The same holds for room, and for closing. A writer that waits is woken when an eighth of
+    the capacity is left to read, so that the threads take turns once for many items.
 
-    In the plain loop, where reader and writer are one thread, `steps` is what the writer does: a reader that finds
-    nothing lets it go on, step by step, instead of waiting.
+    `bell` wakes the reader; a reader that waits for several things at once passes its own.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, bell: Signal | None = None) -> None:
+        self.capacity = self._room = capacity  # The room is 0 once it is closed.
         self.failure: PipelineError | None = None
         self.closed = self.cancelled = False
-        self.reader_waits = False
-        self.capacity = capacity
-        self.steps: Generator[None, None, None] | None = None
-        self.entered = 0  # How many items were put.
-        self.reading, self.writing = Waits(), Waits()  # For an item; for room.
-        self.first_at = 0.0  # When a reader that waited had the first item. 0: none has waited for it.
-        self.items: deque[T] = deque()
-        self._read_from = self.items  # An empty one after `cancel`.
-        self._writer_waits = False
-        self._item_ready, self._room_ready = Signal(), Signal()
+        self.entered = 0  # Items that were put.
+        self.reading, self.writing = Waits(), Waits()  # Seconds that were waited for an item, and for room.
+        self.bell, self.room_bell = bell or Signal(), Signal()
+        self._items: deque[T] = deque()
+        self._readable = self._items  # An empty one after `cancel`.
+        self._reader_waits = self._writer_waits = False
 
     def __len__(self) -> int:
-        return len(self.items)
-
-    @property
-    def capacity(self) -> int:
-        return self._capacity
-
-    @capacity.setter
-    def capacity(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._spare = capacity // 8  # With so little left, the reader lets the writer go on.
-        self._room = 0 if self.closed else capacity
+        return len(self._items)
 
     @property
     def taken(self) -> int:
-        """How many items left it. While one is just being put, it may be one less."""
-        return max(0, self.entered - len(self.items))
+        """Items that have left it. Read while one is being put, it may be one too low."""
+        return max(0, self.entered - len(self._items))
 
-    def put(self, item: T) -> None:
-        """Add an item, waiting for room. Raises Closed when nobody will read it: it is still yours."""
-        if len(self.items) >= self._room:
-            self._wait_for_room()
-        self.items.append(item)
+    def put_all(self, outputs: Generator[T, None, None]) -> None:
+        """Put what the generator yields, waiting for room. Throws Closed into it at an output that nobody will read."""
+        items, append = self._items, self._items.append
+        for output in outputs:
+            if len(items) >= self._room:
+                try:
+                    self._wait(self.room_bell, self.writing, self._has_room)
+                except Closed as closed:
+                    outputs.throw(closed)
+            append(output)
+            self.entered += 1
+            if self._reader_waits:
+                self._reader_waits = False
+                self.bell.set()
+            del output
+
+    def put(self, item: T, timeout: float | None = None) -> None:
+        """Put one item. Raises Closed, or queue.Full after `timeout` seconds without room: it is then still yours."""
+        if len(self._items) >= self._room and not self._wait(self.room_bell, self.writing, self._has_room, timeout):
+            raise Full
+        self._items.append(item)
         self.entered += 1
-        if self.reader_waits:
-            self.wake_reader()
+        if self._reader_waits:
+            self._reader_waits = False
+            self.bell.set()
 
     def get(self, timeout: float | None = None) -> T:
-        """The oldest item, waiting for one.
-
-        Raises Closed at the end of the stream (then see `failure`) or after `cancel`, and `queue.Empty` when
-        `timeout` seconds brought nothing.
-        """
-        items = self._read_from
-        item = items.popleft() if items else self._wait_for_item(timeout)
-        if self._writer_waits and len(items) <= self._spare:
+        """The oldest item. Raises Closed at the end of the stream (see `failure`), and queue.Empty after `timeout`."""
+        if not self._readable and not self._wait(self.bell, self.reading, self.ready, timeout):
+            raise Empty
+        item = self._items.popleft()
+        if self._writer_waits and len(self._items) <= self.capacity // 8:
             self._wake_writer()
         return item
 
-    def room(self) -> int:
-        """How many items the writer can add without waiting: none when nobody will read them."""
-        return self._room - len(self.items)
-
-    def ready(self) -> int:
-        """How many items the reader can get without waiting."""
-        return len(self._read_from)
-
-    def next(self, number: int) -> Iterator[T]:
-        """So many items that are `ready`. Each leaves the channel when the iterator gives it."""
-        if self._writer_waits and len(self.items) - number <= self._spare:
+    def ready(self) -> bool:
+        """Whether an item can be read now. If not, the bell will ring for the next one. Raises Closed at the end."""
+        closed, self._reader_waits = self.closed, True  # Before the look: what came in before the end is seen.
+        if self._readable:
+            self._reader_waits = False
+            return True
+        if closed:
+            raise Closed
+        if self._writer_waits:
             self._wake_writer()
-        return starmap(self.items.popleft, repeat((), number))
+        return False
 
-    def wake_reader(self) -> None:
-        self.reader_waits = False
-        self._item_ready.set()
-
-    def _wake_writer(self) -> None:
-        self._writer_waits = False
-        self._room_ready.set()
+    def burst(self, limit: int) -> tuple[int, Iterator[T]]:
+        """As many items as can be read now, at most `limit`: each leaves the channel when the iterator yields it."""
+        number = min(limit, len(self._readable))
+        if self._writer_waits and len(self._items) - number <= self.capacity // 8:
+            self._wake_writer()
+        return number, starmap(self._items.popleft, repeat((), number))
 
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind what is in. Only the first call counts."""
         if not self.closed:
             self.failure, self.closed, self._room = failure, True, 0
-        self._item_ready.set()
-        self._room_ready.set()
+        self.bell.set()
+        self.room_bell.set()
 
     def cancel(self) -> None:
-        """Nobody reads on: whoever waits here, or comes later, gets Closed. What is in stays, to be counted."""
-        self.cancelled, self._read_from = True, deque()
+        """Read nothing more. What is in stays, to be counted."""
+        self.cancelled, self._readable = True, deque()
         self.close()
 
-    def clear(self) -> int:
-        """Let go of what is in, and say how much that was."""
-        left = len(self.items)
-        self.items.clear()
+    def clear(self) -> list[T]:
+        """Take out what nobody will read. Both sides have left."""
+        left = list(self._items)
+        self._items.clear()
         return left
 
-    def _wait_for_item(self, timeout: float | None) -> T:
-        start, first = self.reading.begin(), not self.entered
-        try:
-            while True:
-                closed = self.closed  # Before the look: what came in before the end is seen.
-                self.reader_waits = True
-                items = self._read_from
-                if items:
-                    return items.popleft()
-                if closed:
-                    raise Closed
-                if self._writer_waits:
-                    self._wake_writer()
-                if self.steps is not None:
-                    next(self.steps, None)
-                elif not self._item_ready.wait(None if timeout is None else start + timeout - perf_counter()):
-                    raise Empty
-        finally:
-            self.reader_waits = False
-            self.reading.end(start)
-            if first:
-                self.first_at = perf_counter()
-
-    def _wait_for_room(self) -> None:
-        start = self.writing.begin()
-        while not self.closed:
-            self._writer_waits = True
-            if len(self.items) < self.capacity:
-                break
-            self._room_ready.wait()
-        self._writer_waits = False
-        self.writing.end(start)
+    def _has_room(self) -> bool:
+        """Whether an item can be put now. If not, the bell of the room will ring. Raises Closed."""
+        self._writer_waits = True
         if self.closed:
             raise Closed
+        if len(self._items) >= self.capacity:
+            return False
+        self._writer_waits = False
+        return True
+
+    def _wake_writer(self) -> None:
+        self._writer_waits = False
+        self.room_bell.set()
+
+    def _wait(self, bell: Signal, waits: Waits, possible: Callable[[], bool], timeout: float | None = None) -> bool:
+        """Wait until it is possible. Returns False after `timeout` seconds."""
+        start = waits.begin()
+        try:
+            while not possible():
+                if not bell.wait(None if timeout is None else start + timeout - perf_counter()):
+                    return False
+            return True
+        finally:
+            waits.end(start)

@@ -1,150 +1,204 @@
-"""What becomes of an item whose stage raises: tried again, given up, or the end of the run.
-
-Threads, batches, sub-task pools and serial mode all share what stands here.
-"""
+"""What becomes of an item whose call raises: it is tried again, it becomes a dead letter, or it ends the run."""
 
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from random import Random
-from threading import Event, Lock, current_thread, main_thread
+from threading import Event, Lock
 from types import GeneratorType
-from typing import Any
+from typing import Any, Final
 
 from .channel import Closed
-from .errors import DeadLetter, Failure, PipelineError
-from .ports import NOTHING, Port
+from .errors import DeadLetter, FailedItem, Failure, PipelineError, Raised, is_ctrl_c, release_frames, tried
 
+
+class Nothing:
+    """The class of NOTHING."""
+
+
+NOTHING: Final[Any] = Nothing()  # Stands where an item or an output would.
 KEPT_DEAD_LETTERS = 1000
-FRACTION_FROM = 100  # Items read before a fraction of failures says anything.
+SHARE_FROM = 100  # Items of which a share of failures begins to say something.
+BACKOFF, MAX_BACKOFF = 0.1, 30.0  # Seconds before the first retry, which double with each; and the longest.
 
-_uniform = Random().uniform  # Not from the `random` that a stage may have seeded.
-
+Call = Callable[[Any], Any]
+Hand = Any  # Whoever has an item in hand, a lane or a place of a crew: its `index`, `attempt`, `retried` and `meter`.
+uniform = Random().uniform  # Not from the `random` that a stage may have seeded.
 logger = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class Expansion:
-    """The outcome of a generator stage: its first output, and the generator of the rest."""
+    """The outcome of a generator: its first output, which belongs to the attempt, and the generator of the rest."""
 
     first: Any
     rest: Generator[Any, None, None]
-    attempt: int
-
-    def close(self) -> None:
-        """Let go of the generator, so that its `finally` runs: after its end, or after a stop."""
-        try:
-            self.rest.close()
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and current_thread() is main_thread():
-                raise
-            logger.exception("a generator raised when it was closed")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
+class Part:
+    """An output of an expansion that a worker of a crew hands on before the others."""
+
+    output: Any
+
+
+# What is no plain output. By identity: a class of yours may have an equality and a hash of its own.
+SPECIAL = frozenset(map(id, (GeneratorType, FailedItem, Raised, Failure, Expansion, Part, Nothing)))
+
+
+@dataclass(eq=False)
 class Policy:
-    """How one stage deals with errors: `retries` more attempts, then the dead letters, or the end of the run."""
+    """How one stage deals with errors: `retries` more attempts, then a dead letter (`skip`) or the end of the run."""
 
     stage: str
     stop_event: Event
-    dead_letters: "DeadLetters | None" = None  # None: a failure ends the run.
+    dead_letters: "DeadLetters"
+    skip: bool = False
     retries: int = 0
-    backoff: float = 0.1  # seconds before the first retry; doubles with each
-    max_backoff: float = 30.0
+    phase: str = "process_item"
 
-    def attempt(
-        self,
-        call: Callable[[Any], Any],
-        item: Any,
-        port: Port,
-        phase: str = "process_item",
-        *,
-        output: Any = NOTHING,
-        error: BaseException | None = None,
-    ) -> Any:
-        """Call, perhaps several times, and say what became of it: the output, None, an Expansion, or a Failure.
+    def outcome(self, given: Any, call: Any, item: Any, hand: Hand) -> Any:
+        """What becomes of what the first call gave: an output, None, an Expansion or a Failure.
 
-        Whoever has called once gives the `output` or the `error`. Only an Exception is tried again: SystemExit and its
-        like mean it. Raises Closed after a stop.
+        An item that failed is tried again with `call`. Raises Closed after a stop.
         """
-        attempt = 1
-        while True:
-            try:
-                if error is not None:
-                    raise error
-                if output is NOTHING:
-                    output = port.times.call(call, item)
-                if type(output) is GeneratorType:  # What fails before it gave anything can be tried again.
-                    return Expansion(port.times.call(next, output, None), output, attempt)
-                return output
-            except BaseException as raised:
-                if isinstance(raised, Closed) and self.stop_event.is_set():  # Before that, it is another pipeline's.
-                    raise
-                if attempt > self.retries or not isinstance(raised, Exception):
-                    return Failure(self.blame(raised, phase, item, port.ticket, attempt))
-            finally:
-                output, error = NOTHING, None  # It knows this frame: no cycle.
-            if self.stop_event.wait(self.delay(attempt)):
-                raise Closed
-            port.retried += 1
-            attempt += 1
+        given = self.begun(given, hand)
+        while type(given) is Raised:
+            failure = self.give_up_or_wait(given.take(), item, hand)
+            given = failure or self.begun(tried(call, item), hand)
+        return self.failure(given.error, given.item, hand) if type(given) is FailedItem else given
 
-    def judge(self, failure: PipelineError) -> PipelineError | None:
-        """None if the item is given up and the run goes on, else the failure that ends the run."""
-        return failure if self.dead_letters is None else self.dead_letters.add(failure)
+    def begun(self, given: Any, hand: Hand) -> Any:
+        """A generator is asked for its first output, which belongs to the attempt."""
+        if type(given) is not GeneratorType:
+            return given
+        first = tried(hand.meter.call, next, given, None)
+        return first if type(first) is Raised else Expansion(first, given)
+
+    def give_up_or_wait(self, error: BaseException, item: Any, hand: Hand) -> Failure | None:
+        """The Failure after the last attempt; None once the pause before the next one is over. Raises Closed after a stop."""
+        if isinstance(error, Closed) and self.stop_event.is_set():  # Before a stop, it is another pipeline's.
+            raise Closed  # Not `error`, whose traceback would refer to this frame.
+        if hand.attempt > self.retries or not isinstance(error, Exception):  # SystemExit and the like end the run.
+            return self.failure(error, item, hand)
+        if self.stop_event.wait(self.delay(hand.attempt)):
+            raise Closed
+        hand.attempt, hand.retried = hand.attempt + 1, hand.retried + 1
+        return None
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after a failed attempt: exponential with full jitter.
 
         Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
-        return _uniform(0, min(self.max_backoff, self.backoff * 2 ** min(attempt - 1, 30)))
+        return uniform(0, min(MAX_BACKOFF, BACKOFF * 2 ** min(attempt - 1, 30)))
+
+    def outputs(self, outcome: Any, item: Any, hand: Hand) -> Generator[Any, None, None]:
+        """Yield the outputs of an outcome and, if it has failed, a Failure behind them."""
+        if type(outcome) is not Expansion:
+            if type(outcome) is Part:
+                yield outcome.output
+            elif outcome is not None and outcome is not NOTHING:
+                yield outcome
+            return
+        output, outcome.first = outcome.first, None
+        try:
+            while not (type(output) is Raised and type(output.error) is StopIteration):
+                if type(output) is Raised:
+                    output = self.failure(output.take(), item, hand)
+                elif type(output) is FailedItem:
+                    output = self.failure(output.error, output.item, hand)
+                if output is not None:
+                    yield output
+                    if type(output) is Failure:
+                        return
+                elif self.stop_event.is_set():
+                    raise Closed
+                output = None  # It is not kept while the next one is computed.
+                output = tried(hand.meter.call, next, outcome.rest)
+        finally:
+            output = None  # The traceback of an error refers to this frame.
+            try:
+                outcome.rest.close()
+            except BaseException as error:
+                if is_ctrl_c(error):
+                    raise
+                logger.exception("a generator raised when it was closed")
+
+    def judge(self, failure: Failure) -> Failure | None:
+        """Make a dead letter of it, or raise the PipelineError that ends the run. What is returned travels on in its place.
+
+        Where `max_failures` is set in an ordered run, failures travel to the end of the pipeline, so that the order of the
+        items decides which of them is one too many.
+        """
+        if not self.skip or not isinstance(failure.error.__cause__, Exception):
+            raise failure.error
+        if self.dead_letters.travel:
+            self.dead_letters.travelling[failure] = None
+            return failure
+        self.dead_letters.add(failure.error)
+        return None
+
+    def failure(self, cause: BaseException, item: Any, hand: Hand) -> Failure:
+        return Failure(self.blame(cause, self.phase, item, hand.index, hand.attempt))
 
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
     ) -> PipelineError:
-        """The failure that `cause` makes. Ctrl-C in the main thread, where serial mode runs, is nobody's: it goes on."""
-        if isinstance(cause, KeyboardInterrupt) and current_thread() is main_thread():
+        """The PipelineError that `cause` makes. Ctrl-C is raised instead: it is no item's failure."""
+        if is_ctrl_c(cause):
             raise cause
+        if self.skip:
+            release_frames(cause)
         return PipelineError(self.stage, phase, item, index, attempt, cause)
 
 
 class DeadLetters:
-    """The items given up in one run, and the judgement of how many are too many. Any thread may call."""
+    """The dead letters of one run, and the judgement of how many are too many. Any thread may call.
+
+    `max_failures`  a count, or a share from 0.0 to 1.0 of the items that the failing stage has received so far
+    `travel`        whether failures travel to the end of the pipeline, and are added there
+    """
 
     def __init__(
-        self,
-        max_failures: float | None,
-        callback: Callable[[DeadLetter], object] | None,
-        items_read: Callable[[], int],
+        self, max_failures: float | None, callback: Callable[[DeadLetter], object] | None, *, ordered: bool
     ) -> None:
-        self.kept: list[DeadLetter] = []  # The first KEPT_DEAD_LETTERS; a callback sees them all.
+        self.kept: list[DeadLetter] = []  # The first KEPT_DEAD_LETTERS; the callback sees all.
         self.count = 0
-        self._max_failures, self._callback, self._items_read = max_failures, callback, items_read
+        self.travel = ordered and max_failures is not None
+        self.travelling: dict[Failure, None] = {}  # On their way; an insertion-ordered set.
+        self._max_failures, self._callback = max_failures, callback
         self._lock = Lock()
 
-    def add(self, failure: PipelineError) -> PipelineError | None:
-        """Give an item up. Returns the failure to stop with, if this was one too many or the callback raised."""
-        if not isinstance(failure.__cause__, Exception):
-            return failure
-        letter = DeadLetter.of(failure)
+    def add(self, failure: PipelineError) -> None:
+        """Add a dead letter. Raises the PipelineError that ends the run: it was one too many, or the callback raised."""
         with self._lock:
             self.count += 1
-            if self.too_many(at_least=FRACTION_FROM):
-                return failure
-            if len(self.kept) < KEPT_DEAD_LETTERS:
-                self.kept.append(letter)
-            try:
-                logger.warning("skipped: %s", failure, extra={"stage": failure.stage, "item_index": failure.index})
-                if self._callback is not None:
-                    self._callback(letter)
-            except BaseException as error:
-                return PipelineError(failure.stage, "on_dead_letter", failure.item, failure.index, cause=error)
-        return None
+            if self.too_many(max((failure.index or 0) + 1, SHARE_FROM)):
+                raise failure
+            raised = tried(self._tell, failure, DeadLetter.of(failure))
+        if type(raised) is Raised:
+            error = raised.take()
+            if is_ctrl_c(error):
+                raise error
+            raise PipelineError(failure.stage, "on_dead_letter", failure.item, failure.index, cause=error)
 
-    def too_many(self, at_least: int = 1) -> bool:
-        """Whether `max_failures` is passed: a whole number counts items, a float is the share of the items read."""
+    def _tell(self, failure: PipelineError, letter: DeadLetter) -> None:
+        if len(self.kept) < KEPT_DEAD_LETTERS:
+            self.kept.append(letter)
+        logger.warning("skipped: %s", failure, extra={"stage": failure.stage, "item_index": failure.index})
+        if self._callback is not None:
+            self._callback(letter)
+
+    def arrives(self, result: Any) -> bool:
+        """Whether this is a failure that has travelled here. It is then added."""
+        if type(result) is not Failure:
+            return False
+        self.travelling.pop(result, None)
+        self.add(result.error)
+        return True
+
+    def too_many(self, items: int) -> bool:
+        """Whether there are more than `max_failures`, of this many items."""
         limit = self._max_failures
-        if isinstance(limit, float):
-            limit = limit * max(self._items_read(), at_least)
-        return limit is not None and self.count > limit
+        return limit is not None and self.count > (limit * items if isinstance(limit, float) else limit)

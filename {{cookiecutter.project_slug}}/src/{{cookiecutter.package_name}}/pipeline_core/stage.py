@@ -1,248 +1,222 @@
-"""One stage while it runs: its workers, each with a thread, between two channels."""
+"""One stage while it runs: its workers, between two channels."""
 
-import sys
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from threading import Lock, Thread, get_ident
-from time import perf_counter, thread_time
+from threading import Event, Thread, current_thread, get_ident
 from typing import Any
 
-from .base_worker import BaseWorker
+from .base_worker import BaseWorker, attach
 from .channel import Channel, Closed
-from .clocks import ServiceTimes, histogram
+from .clocks import Meter
+from .crew import Crew
 from .errors import PipelineError
-from .policy import Policy
-from .ports import FATES, Intake, LonePort, Outlet, Port
-from .report import StageReport
+from .lane import BatchLane, Calls, Lane, SerialLane
+from .observer import teller
+from .plan import Plan, StageSpec
+from .policy import Hand
+
+Spawn = Callable[[Callable[[], None], str], Thread]
 
 
-@dataclass(eq=False)
 class Stage:
-    """The workers of one stage, the channel that feeds them and the channel that they feed."""
+    """The workers of one stage, the channel that feeds them and the channel that they feed.
 
-    name: str
-    pipeline: str
-    worker_class: type[BaseWorker[Any, Any]]
-    worker_args: dict[str, Any]
-    size: int  # How many workers.
-    batch_size: int | None
-    batch_timeout: float | None
-    ordered: bool
-    inbox: Channel[Any]
-    outbox: Channel[Any]
-    policy: Policy
+    Its loop runs in a thread of its own: BaseWorker._run for one worker, Crew.run for several. Only that thread writes
+    the counters of `lane`, and only it ends the stream behind the stage, unless the stage fails.
+    """
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self, plan: Plan, spec: StageSpec, inbox: Channel[Any], outbox: Channel[Any], earlier: Sequence["Stage"]
+    ) -> None:
+        self.spec, self.name, self.pipeline, self._plan = spec, spec.name, plan.name, plan
+        self.policy = plan.policy(spec.name, spec.on_error, spec.retries, spec.method)
+        self.inbox, self.outbox, self.lane = inbox, outbox, Lane(inbox, self.policy)
         self.workers: list[BaseWorker[Any, Any]] = []
+        self.crew: Crew | None = None
         self.threads: list[Thread] = []
-        self.ports: list[Port] = []
-        self.on_port: Callable[[str, Port], None] | None = None
-        self.pool_times: list[ServiceTimes] = []  # Of the threads that do sub-tasks.
-        self.failure: PipelineError | None = None  # What failed here first.
-        self._late_failure: PipelineError | None = None
-        self._outlet = Outlet(self.outbox, 0, ordered=self.ordered)
-        self._intake, self._counting = Intake(), Lock()
-        self._ended = self._setup_cpu_seconds = 0.0
-        self._serial = False
+        self.meters: list[Meter] = []
+        self.hands: dict[int, Hand | None] = {}  # What each thread has in hand, for the log.
+        self.failure: PipelineError | None = None  # What ends the run here.
+        self.late: PipelineError | None = None  # What `teardown` raised: it comes after all items.
+        self.ready = Event()  # Every `setup` is over.
+        self._unready: list[None] = []  # One for each `setup` that is not.
+        self._earlier = earlier
+        tell = teller(plan.observers, "called", spec.name)
+        self._observe = None if tell is None else lambda *call: tell(_index(self.hands), *call)
 
     def open(self, *, serial: bool) -> None:
-        """Make the workers. No thread runs yet, and in the plain loop none will."""
-        if serial:
-            self.size, self._serial = 1, True
-            self.outbox.steps = self._steps()
-            if self.inbox.steps is not None:  # Then one step's items lie there, and no source function writes on.
-                self.inbox.capacity = sys.maxsize
-        if self.ordered and not self.worker_class._has_window:
-            self._outlet.window = self.inbox.capacity
-        self.workers = [self._make_worker() for _ in range(self.size)]
-        self._present = self.size
-
-    def start(self) -> None:
-        for number, worker in enumerate(self.workers):
-            self.spawn(partial(self._work, worker), str(number))
-
-    def spawn(self, run: Callable[[], None], suffix: str) -> Thread:
-        """Start a thread of this stage. When it leaves, for whatever reason, the stage takes no more items in."""
-        run = partial(self._supervised, run)
-        thread = Thread(target=run, name=f"{self.pipeline}-{self.name}-{suffix}", daemon=True)
-        thread.start()
-        self.threads.append(thread)
-        return thread
-
-    def new_port(self) -> Port:
-        alone = self.size == 1 and self.batch_size is None and not self.worker_class._has_window and not self._serial
-        port = (LonePort if alone else Port)(self.inbox, self._intake, self._outlet)
-        self.ports.append(port)
-        if self.on_port is not None:
-            self.on_port(self.name, port)
-        return port
-
-    def fail(self, failure: PipelineError) -> None:
-        """The run ends here. What was taken in before still goes out, if it can."""
-        self.failure = self.failure or failure
-        self.inbox.cancel()
-
-    def in_hand(self) -> int:
-        """How many items its threads work on now; those that wait for their turn to go out, or for room, are not counted."""
-        waiting = self.outbox.writing.now + self._outlet.room_waits.now + self._outlet.turn_waits.now
-        return self.inbox.taken - sum(port.over for port in list(self.ports)) - waiting
-
-    def cancel(self) -> None:
-        """Let go of everything but the calls in flight."""
-        self.inbox.cancel()
-        self.outbox.cancel()
-        self._outlet.close()
-
-    def join(self) -> None:
-        if self.outbox.steps is not None:
-            self.outbox.steps.close()
-        for thread in self.threads:  # It grows while a pool starts.
-            thread.join()
-
-    def settle(self) -> None:
-        """After the last thread has left: count what nobody took, and what never went out."""
-        self.on_port = None  # Nobody watches the port of no thread.
-        port = self.ports[0] if self.ports else self.new_port()
-        left, dropped = self.inbox.clear(), self._outlet.dropped()
-        port.aborted += left + dropped
-        port.processed -= dropped
-
-    def close_accounts(self, given: int) -> int:
-        """After Ctrl-C in the plain loop, which may strike between any two counts: what is nowhere was aborted."""
-        port, self.inbox.entered = self.ports[0], given
-        port.aborted += given - port.over
-        return self.outbox.entered
-
-    def report(self) -> StageReport:
-        ports = list(self.ports)
-        now = self._ended or perf_counter()
-        times = list(self.pool_times) or [port.times for port in ports]
-        present = sum(port.times.present(now) for port in ports)  # All its threads, each from `setup` to `teardown`.
-        serving = sum(some.present(now) for some in times)
-        seconds = present or 1e-9
-        to_take = min(1.0, (self.inbox.reading.seconds() + sum(port.waits.seconds() for port in ports)) / seconds)
-        to_give = min(1.0, (self.outbox.writing.seconds() + self._outlet.room_waits.seconds()) / seconds)
-        in_order = min(1.0, self._outlet.turn_waits.seconds() / seconds)
-        busy = max(0.0, 1 - to_take - to_give - in_order) if present else 0.0
-        called = sum(some.seconds for some in times)
-        if self.pool_times or self._serial:
-            busy = min(1.0, called / (serving or 1e-9))
-        if self._serial:  # Between two of its steps, those behind it are at work.
-            to_give = max(0.0, 1 - to_take - busy) if present else 0.0
-        computed = sum(some.cpu_seconds for some in times) / max(called, 1e-9)
-        return StageReport(
-            self.name,
-            len(self.pool_times) or self.size,
-            self.inbox.taken,
-            self.outbox.entered,
-            **{fate: sum(getattr(port, fate) for port in ports) for fate in FATES},
-            busy=busy,
-            waiting_for_input=to_take,
-            waiting_for_output=to_give,
-            waiting_for_order=in_order,
-            computing=min(1.0, computed),
-            service_times=histogram(times),
-            queued=len(self.inbox),
-            queue_size=self.inbox.capacity,
-            pool=self.worker_args.get("executor", "thread") if self.worker_class._has_window else "",
-            seconds=serving / (len(times) or 1),
-            window=len(ports) if self.worker_class._has_window else self._outlet.window,
-            setup_cpu_seconds=self._setup_cpu_seconds,
-            first_wait=sum(max(0.0, self.inbox.first_at - some.since) for some in times) / (len(times) or 1),
-        )
-
-    def _make_worker(self) -> BaseWorker[Any, Any]:
-        try:
-            worker = self.worker_class(**self.worker_args)
-        except BaseException as error:
-            raise self.policy.blame(error, "__init__") from error
-        worker._attach(self.name, self.policy.stop_event, self.ports)
-        worker._stage = self
-        return worker
-
-    # No generator-based context manager here: one that swallows an error leaves a cycle of the error and its frames,
-    # and the item in hand would live until a garbage collection.
-
-    def _work(self, worker: BaseWorker[Any, Any]) -> None:
-        """What a worker's thread does."""
-        begun = False
-        try:
-            self._check_not_stopped()
-            begun = True
-            self._set_up(worker)
-            self._supervised(worker._run)
-        finally:
-            self._leave(worker, begun)
-
-    def _steps(self) -> Generator[None, None, None]:
-        """The same for the plain loop."""
-        worker, begun = self.workers[0], False
-        try:
-            self._check_not_stopped()
-            begun = True
-            self._set_up(worker)
-            port = self.new_port()
+        """Make the workers. No thread runs yet. What their `__init__` raises becomes a PipelineError."""
+        spec, size, number = self.spec, self.spec.batch_size, 1 if serial else self.spec.workers
+        in_children = spec.executor == "process" and not serial
+        for index in range(0 if in_children else number):
             try:
-                yield from worker._steps(port)
-            except (Closed, GeneratorExit):
-                pass
+                worker = spec.worker_class(**spec.worker_args)
             except BaseException as error:
-                self._fail_in_the_core(error)
-            finally:
-                port.times.end()
-                self._end_thread()
-        finally:
-            self._leave(worker, begun)
+                raise self.policy.blame(error, "__init__") from error
+            attach(worker, self.name, index, self.policy.stop_event, self.hands)
+            self.workers.append(worker)
+        if not serial and (in_children or number > 1 or spec.worker_class._is_pool):
+            self.crew = spec.worker_class._build_crew(self, self._plan.ordered)
+            self.crew.batch_size, self.crew.batch_timeout = size or 1, spec.batch_timeout
+            self.crew.ordering.observe = self._teller("order")
+            number = len(self.crew.members) + len(self.workers) * self.crew.shares_workers
+        elif serial:
+            self.lane = SerialLane(self.inbox, self.policy, self.calls(self.workers[0]), size or 1)
+        elif size is not None:
+            self.lane = BatchLane(self.inbox, self.policy, self.calls(self.workers[0]), size, spec.batch_timeout)
+        else:
+            self.lane = Lane(self.inbox, self.policy, self.calls(self.workers[0]))
+        self._unready = [None] * number
+        self.inbox.reading.observe, self.outbox.writing.observe = self._teller("input"), self._teller("output")
 
-    def _check_not_stopped(self) -> None:
+    def start(self, spawn: Spawn) -> None:
+        self._spawn = spawn
+        self._begin(self._work, "0" if self.crew is None else "loop")
+
+    def plain_loop(self, items: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        """The outputs for these items, worked on in the caller's thread."""
+        assert isinstance(self.lane, SerialLane)
+        self.lane.items, self.hands[get_ident()] = self.inbox.reading.timed(items), self.lane
+        with suppress(Closed), closing(self.lane.items), closing(self.workers[0]._run(self.lane)) as outputs:
+            for output in outputs:
+                yield output
+                del output
+
+    @contextmanager
+    def attended(self, worker: BaseWorker[Any, Any], meter: Meter) -> Iterator[None]:
+        """`setup` before, and `teardown` after; nothing at all after a stop. Raises Closed where there is no more to do."""
         if self.policy.stop_event.is_set():
+            self._one_ready()
             raise Closed
+        try:
+            self.set_up(worker)
+            meter.begin()
+            yield
+        finally:
+            meter.end()
+            self.hands.pop(get_ident(), None)
+            try:
+                worker.teardown()
+            except BaseException as error:
+                self.late = self.late or self.policy.blame(error, "teardown")
 
-    def _set_up(self, worker: BaseWorker[Any, Any]) -> None:
-        cpu = thread_time()
+    def set_up(self, worker: Any) -> None:
+        """Call `setup`. If it fails, the stage has failed, and this raises Closed."""
+        failure = None
         try:
             worker.setup()
         except BaseException as error:
-            self.fail(self.policy.blame(error, "setup"))
-            raise Closed from None
+            if isinstance(error, Closed) and self.policy.stop_event.is_set():  # While a child was starting.
+                raise
+            failure = self.policy.blame(error, "setup")
         finally:
-            with self._counting:
-                self._setup_cpu_seconds += thread_time() - cpu
+            self._one_ready()
+        if failure is not None:
+            for stage in self._earlier:  # The failure of an earlier stage's `setup` comes first.
+                stage.ready.wait()
+            self._fail(failure)
+            raise Closed
 
-    def _leave(self, worker: BaseWorker[Any, Any], begun: bool) -> None:
-        """`teardown`, if `setup` was called. The last worker ends the stream: with the failure, if there was one."""
+    def cancel(self) -> None:
+        """Let go of everything but the calls in flight."""
+        self.outbox.cancel()
+        self.inbox.cancel()  # After the outbox: it rings the bell of the loop, which then sees both.
+        if self.crew is not None:
+            self.crew.cancel()
+        self.ready.set()
+
+    def settle(self) -> None:
+        """Close the accounts, after the last thread has left: what nobody took was aborted here."""
+        aborted = self.lane.aborted
+        self.lane.abandon(self.inbox.clear())
+        if isinstance(self.lane, SerialLane):  # A source function has run ahead.
+            self.lane.received += self.lane.aborted - aborted
+        if self.crew is not None:
+            self.crew.forget()
+
+    def meter(self) -> Meter:
+        """A new one, for one thread of the stage."""
+        observers = self._plan.observers
+        meter = Meter(self._observe, every_call=any(observer.every_call for observer in observers))
+        meter.waits.observe = self._teller("task")
+        self.meters.append(meter)
+        return meter
+
+    def calls(self, worker: Any) -> Calls:
+        batches, travel = self.spec.batch_size is not None, self.policy.dead_letters.travel
+        return Calls(worker, self.meter(), self.policy.stop_event, batches=batches, travel=travel)
+
+    def _teller(self, what: str) -> Callable[..., None] | None:
+        """What tells the observers that a thread has waited for this."""
+        return teller(self._plan.observers, "waited", self.name, what)
+
+    def _begin(self, run: Callable[[], None], suffix: str) -> None:
+        self.threads.append(self._spawn(run, f"{self.name}-{suffix}"))
+
+    def _work(self) -> None:
+        """What the stage's own thread does: its loop, from channel to channel."""
+        crew = self.crew
         try:
-            if begun:
-                worker.teardown()
-        except BaseException as error:
-            self._late_failure = self.policy.blame(error, "teardown")
+            with suppress(Closed), ExitStack() as at_the_end:
+                for worker in self.workers if crew is None or crew.shares_workers else []:
+                    at_the_end.enter_context(self.attended(worker, self.lane.meter))
+                if crew is not None:
+                    at_the_end.callback(self._dismiss, crew)  # Before the `teardown` of workers that they share.
+                self._guarded(self._loop)
         finally:
-            with self._counting:
-                self._present -= 1
-                if not self._present:
-                    # What failed here came before what ended the inbox, and teardown after all items.
-                    self.failure = self.failure or self.inbox.failure or self._late_failure
-                    self.outbox.close(self.failure)
-                    self._ended = perf_counter()
+            self.inbox.cancel()
+            self.ready.set()
+            self.outbox.close(
+                self.inbox.failure or self.late
+            )  # It has the failure of this stage already, if there is one.
 
-    def _supervised(self, run: Callable[[], None]) -> None:
+    def _loop(self) -> None:
+        if self.crew is None:
+            self.hands[get_ident()] = self.lane
+            self.outbox.put_all(self.workers[0]._run(self.lane))
+        else:
+            for number, member in enumerate(self.crew.members):
+                suffix = f"{'sub-' * self.crew.shares_workers}{number}"
+                self._begin(partial(self._serve, self.crew, *member), suffix)
+            self.outbox.put_all(self.crew.run())
+
+    def _serve(self, crew: Crew, worker: Any, meter: Meter, work: Callable[[], None]) -> None:
+        """What a thread of a crew does."""
         try:
-            run()
-        except (Closed, GeneratorExit):
-            pass
-        except BaseException as error:
-            self._fail_in_the_core(error)
+            with suppress(Closed), self.attended(BaseWorker[Any, Any]() if worker is None else worker, meter):
+                self._guarded(work)
         finally:
-            self._end_thread()
+            crew.left()
 
-    def _fail_in_the_core(self, error: BaseException) -> None:
-        """Nothing of yours: the core's own. The item in hand will never come out."""
-        self.fail(self.policy.blame(error, "the core"))
-        self._outlet.close()
+    def _dismiss(self, crew: Crew) -> None:
+        """Wait for the threads of a crew to leave: their `teardown` may fail."""
+        crew.dismiss()
+        for thread in self.threads:
+            if thread is not current_thread():
+                thread.join()
 
-    def _end_thread(self) -> None:
-        self.inbox.cancel()
-        for port in self.ports:
-            if port.thread == get_ident():
-                port.thread = 0  # It has no item in hand any more, and another thread may get its number.
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Work, and let what is raised end the run here."""
+        try:
+            with suppress(Closed):
+                work()
+        except BaseException as error:  # If it is no PipelineError, the core is to blame: an item in hand is lost.
+            self._fail(error if isinstance(error, PipelineError) else self.policy.blame(error, "the core"))
+
+    def _fail(self, failure: PipelineError) -> None:
+        """End the run here. The consumer is told at once: calls in flight may wait for the `stop_event`."""
+        failure.__traceback__ = None  # It refers to frames that refer to this stage. Its cause keeps its own.
+        self.failure = self.failure or failure
+        self.outbox.close(self.failure)
+
+    def _one_ready(self) -> None:
+        del self._unready[:1]  # A child process that is replaced is set up once more.
+        if not self._unready:
+            self.ready.set()
+
+
+def _index(hands: dict[int, Hand | None]) -> int | None:
+    """The position of the item that this thread has in hand."""
+    hand = hands.get(get_ident())
+    return None if hand is None else hand.index

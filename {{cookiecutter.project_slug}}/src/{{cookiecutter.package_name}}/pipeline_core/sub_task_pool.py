@@ -1,16 +1,19 @@
-"""A stage that cuts each item into sub-tasks, runs them in a pool of threads or processes, and joins them in order."""
+"""A stage that cuts each item into sub-tasks, runs them in a pool of threads or child processes, and joins the results."""
 
-import os
 from collections.abc import Iterable
-from queue import SimpleQueue
-from threading import Lock, Thread, get_ident
-from time import perf_counter
+from functools import partial
+from threading import Lock, get_ident
 from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
-from .channel import Closed
+from .channel import Signal
 from .checks import MOST_WORKERS, check_choice, check_count
-from .clocks import ServiceTimes
+from .clocks import Meter
+from .crew import Crew, Owner, Place
+from .errors import Failure, Raised, tried
+from .lane import Calls
+from .machine import cores
+from .policy import SPECIAL, Call
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -19,16 +22,21 @@ SubOut = TypeVar("SubOut")
 
 
 class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
-    """Write `process_sub_task`, and `split` and `merge` if an item is more than one sub-task.
+    """Define `process_sub_task`, and `split` and `merge` if an item is more than one sub-task.
 
-    `sub_workers`  threads or processes in the pool; the number of CPUs, if not told
-    `executor`     "thread", or "process" for pure-Python work that holds the GIL; sub-tasks and their results are then
-                   pickled, and each child process makes a worker of its own and calls its `setup` and `teardown`
-    `window`       items in the pool at a time, each waited for in a thread of its own; twice `sub_workers`, if not told
+    `sub_workers`  threads or child processes in the pool; default: the number of CPUs that this process may use
+    `executor`     "thread", or "process" for pure-Python work that holds the GIL; sub-tasks and results are then
+                   pickled, and each child process has a worker of its own with `setup` and `teardown`
+    `window`       items in the pool at a time; default: `sub_workers` and the length of the stage's queue
 
     `process_sub_task` runs in the pool, many calls at a time: what it shares needs a lock, unless it stays as `setup`
-    left it. Of `split` one call runs at a time, and of `merge`, too.
+    left it. One call of `split` runs at a time, and one of `merge`; they run in threads of the pool, in this process.
     """
+
+    _is_pool = True
+    sub_workers: int | None = None
+    executor: Literal["thread", "process"] = "thread"
+    window: int | None = None
 
     def __init__(
         self,
@@ -40,123 +48,164 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         check_choice("executor", executor, ("thread", "process"))
         check_count("sub_workers", sub_workers, at_most=MOST_WORKERS, optional=True)
         check_count("window", window, optional=True)
-        self.sub_workers = sub_workers or os.cpu_count() or 1
-        self.executor = executor
-        self.window = window or 2 * self.sub_workers
-        self._splitting, self._merging = Lock(), Lock()
+        self.sub_workers, self.executor, self.window = sub_workers, executor, window
 
     def split(self, item: In) -> Iterable[Sub]:
-        """The sub-tasks of an item. As it stands: the item itself is the only one."""
+        """The sub-tasks of an item. Default: the item itself is the only one."""
         return [item]  # type: ignore[list-item]
 
     def process_sub_task(self, sub: Sub) -> SubOut:
-        """Do one sub-task. What it raises fails the item, and the item's other sub-tasks are not begun any more."""
+        """Do one sub-task. An exception fails the item, and its sub-tasks that have not begun are dropped."""
         raise NotImplementedError(f"{type(self).__name__} defines no process_sub_task()")
 
     def merge(self, item: In, results: list[SubOut]) -> Out:
-        """Make the output from the results, which come in the order of the sub-tasks. As it stands: the only one."""
+        """Make the output from the results, in the order of the sub-tasks. Default: the only result."""
         if len(results) != 1:
             raise ValueError(f"split() gave {len(results)} sub-tasks: merge() must say what they make together")
         return results[0]  # type: ignore[return-value]
 
     def process_item(self, item: In) -> Out:
-        """Split, wait for the pool, merge. With `serial=True` there is no pool, and this is a plain loop."""
-        with self._splitting:
-            subs = list(self.split(item))
-        results = [self.process_sub_task(sub) for sub in subs] if self._pool is None else self._pool.map(subs)
-        with self._merging:
-            return self.merge(item, results)
+        """The same in one thread, for the plain loop."""
+        return self.merge(item, [self.process_sub_task(sub) for sub in self.split(item)])
 
-    _pool: "_Pool | None" = None
-    _has_window = True
-
-    def _item_index(self) -> int | None:
-        here = None if self._pool is None else self._pool.in_hand.get(get_ident())
-        return super()._item_index() if here is None else here
-
-    def _run(self) -> None:
-        """The window is its threads: each has one item in hand, from `split` to the item's turn to go out."""
-        self._pool = pool = _Pool(self)
-        threads: list[Thread] = []
-        take_and_hand_on = super()._run
-        try:
-            pool.start()
-            for number in range(1, self.window):
-                threads.append(self._stage.spawn(take_and_hand_on, f"window-{number}"))
-            take_and_hand_on()
-        finally:
-            self._stage.inbox.cancel()  # Also if one of the threads could not start.
-            for thread in threads:
-                thread.join()
-            pool.close()
+    @staticmethod
+    def _build_crew(stage: Owner, ordered: bool) -> "PoolCrew":
+        return PoolCrew(stage, ordered)
 
 
-class _Job:
-    """The sub-tasks of one item: `done` gets the position, the result and the error of each."""
+class Job:
+    """The sub-tasks of one item. Whoever does the last one merges. After an error no more are begun."""
 
-    def __init__(self, item_index: int | None) -> None:
-        self.item_index = item_index
-        self.done = SimpleQueue[tuple[int, Any, BaseException | None]]()
-        self.over = False
+    __slots__ = ("_lock", "_unfinished", "begun", "failed", "place", "results")
+
+    def __init__(self, place: Place, subs: list[Any]) -> None:
+        self.place, self.results, self.failed = place, subs, False  # Each result takes the place of its sub-task.
+        self.begun, self._unfinished, self._lock = 0, len(subs), Lock()  # The lock guards all of it.
+
+    def take(self) -> int | None:
+        """The position of the next sub-task."""
+        with self._lock:
+            position = self.begun
+            if position >= len(self.results):
+                return None
+            self.begun += 1
+            return position
+
+    def put(self, position: int, result: Any) -> bool:
+        """Note what became of a sub-task. Returns whether it was the last one."""
+        with self._lock:
+            self.results[position] = result
+            self._unfinished -= 1
+            if type(result) is Raised:
+                self._unfinished -= len(self.results) - self.begun
+                self.failed, self.begun = True, len(self.results)
+            return not self._unfinished
 
 
-class _Pool:
-    """Threads that run sub-tasks: each by itself, or in a child process of its own. Any thread may call `map`."""
+class SubTaskCalls(Calls):
+    """How a thread of a pool calls the worker that it shares with others."""
 
-    def __init__(self, worker: SubTaskPoolWorker[Any, Any, Any, Any]) -> None:
-        self._worker = worker
-        self._sub_tasks = SimpleQueue[tuple[_Job, int, Any] | None]()
-        self._threads: list[Thread] = []
-        self.in_hand: dict[int, int | None] = {}  # Which item's sub-task each of them does, for the log.
+    def __init__(self, worker: Any, meter: Meter) -> None:
+        self.worker, self.meter, self.measured = None, meter, partial(meter.call, worker.process_sub_task)
 
-    def start(self) -> None:
-        for number in range(self._worker.sub_workers):
-            self._threads.append(self._worker._stage.spawn(self._serve, f"sub-{number}"))
+    def most(self, lying: int, size: int) -> int:
+        return 1
 
-    def map(self, subs: list[Any]) -> list[Any]:
-        """The results in the order of the sub-tasks. Raises the first error, or Closed after a stop."""
-        job = _Job(self._worker._item_index())
-        results: list[Any] = [None] * len(subs)
-        for position, sub in enumerate(subs):
-            self._sub_tasks.put((job, position, sub))
-        try:
-            for _ in subs:
-                position, results[position], error = job.done.get()
-                if error is not None:
-                    raise error
-            return results
-        finally:
-            job.over = True
-            error = None  # It knows this frame: no cycle.
+    def sub_tasks(self, chunk: list[Any]) -> Call:
+        return self.measured
 
-    def close(self) -> None:
-        """Wait for the sub-tasks in flight, and end the threads and processes."""
-        for _ in self._threads:
-            self._sub_tasks.put(None)
-        for thread in self._threads:
-            thread.join()
 
-    def _serve(self) -> None:
-        child, call, times = None, self._worker.process_sub_task, ServiceTimes()
-        if self._worker.executor == "process":
-            from .child_process import ChildProcess  # It takes 20 ms to import, which few pipelines need.
+class PoolCrew(Crew):
+    """Threads that do sub-tasks. Whoever takes an item splits it, and whoever does its last sub-task merges.
 
-            child = ChildProcess(self._worker)
-            call, times = child.call, ServiceTimes(child.cpu_clock)
-        self._worker._stage.pool_times.append(times)
-        while (sub_task := self._sub_tasks.get()) is not None:
-            job, position, sub = sub_task
-            self.in_hand[get_ident()] = job.item_index
+    Nobody waits for anybody. Jobs go to the front of the tasks, so that the oldest item is done first.
+    """
+
+    shares_workers = True
+
+    def __init__(self, stage: Owner, ordered: bool) -> None:
+        shares = [(worker, worker.sub_workers or cores()) for worker in stage.workers]
+        most = sum(worker.window or size + stage.inbox.capacity for worker, size in shares)
+        if stage.workers[0].executor == "process":
+            from .children import Child  # It takes 20 ms to import, which few pipelines need.
+
+            callers: list[Any] = [Child(stage, index) for index in range(sum(size for _, size in shares))]
+        else:
+            callers = [SubTaskCalls(worker, stage.meter()) for worker, size in shares for _ in range(size)]
+        self.workers = [(worker, Lock(), Lock()) for worker in stage.workers]  # Which guard `split` and `merge`.
+        super().__init__(stage, callers, most, ordered)
+
+    def work(self, calls: Any) -> None:
+        """What a thread of the pool does."""
+        bell, me = Signal(), get_ident()
+        while (task := self.next_task(bell, calls.meter)) is not None:
+            if chunk := self.chunk(task, calls):
+                self.hands[me] = chunk[0][0].place
+                call = calls.sub_tasks(chunk)
+                for job, position in chunk:
+                    self.hands[me] = job.place
+                    if job.put(position, tried(call, job.results[position])):
+                        self.conclude(job)
+                del job, call
+            self.hands[me] = None
+            del task, chunk
+
+    def chunk(self, task: Any, calls: Any) -> list[tuple[Job, int]]:
+        """The sub-tasks that are done together, each as its job and its position there: of this task, and of others."""
+        chunk: list[tuple[Job, int]] = []
+        most = calls.most(len(self.tasks) + 1, self.size)
+        while True:
+            job = self.begin(task, calls.meter) if type(task) is Place else task
+            while len(chunk) < most and (position := job.take()) is not None:
+                chunk.append((job, position))
+            if len(chunk) == most:
+                if job.begun < len(job.results):
+                    self.add_task(job)
+                break
             try:
-                if job.over or self._worker.stop_event.is_set():
-                    raise Closed
-                if child is not None and not times.buckets:
-                    child.start()
-                    times.since = perf_counter()
-                job.done.put((position, times.call(call, sub), None))
+                task = self.tasks.popleft()
+            except IndexError:
+                break
+        return chunk
+
+    def begin(self, place: Place, meter: Meter) -> Job:
+        """Split an item. If nothing is to be done for it, that is all."""
+        place.meter, self.hands[get_ident()], item = meter, place, place.items[0]
+        worker, splitting, _ = self.workers[place.index % len(self.workers)]
+        if type(item) is Failure:  # Of an earlier stage, on its way.
+            self.finish(place, [item])
+            return Job(place, [])
+        with splitting:
+            try:
+                subs: Any = list(worker.split(item))
             except BaseException as error:
-                job.done.put((position, None, error))
-            del sub_task, job, sub
-        times.end()
-        if child is not None:
-            child.end()
+                subs = Raised(error)
+        job = Job(place, subs if type(subs) is list else [])
+        if not job.results:
+            self.conclude(job, subs)
+        return job
+
+    def conclude(self, job: Job, failed: Any = None) -> None:
+        """Merge, or deal with the error: an item that is tried again is split again. Raises Closed after a stop."""
+        policy, place, item = self.lane.policy, job.place, job.place.items[0]
+        try:
+            given = failed or self.merged(job)
+            if id(type(given)) not in SPECIAL:
+                self.finish(place, [given])
+                return
+            given = policy.begun(given, place)
+            if type(given) is Raised and (given := policy.give_up_or_wait(given.take(), item, place)) is None:
+                self.add_task(place)
+            else:
+                self.hand_over(place, [policy.outcome(given, None, item, place)])
+        finally:
+            given = None  # The traceback of an error refers to this frame.
+
+    def merged(self, job: Job) -> Any:
+        """What `merge` gives. If sub-tasks have failed, the first of them, as in the plain loop."""
+        results, job.results = job.results, []
+        if job.failed:
+            return next(result for result in results if type(result) is Raised)
+        worker, _, merging = self.workers[job.place.index % len(self.workers)]
+        with merging:
+            return tried(worker.merge, job.place.items[0], results)

@@ -1,0 +1,106 @@
+"""A verdict in words: a sentence about what was measured, and one about what to change and what that should bring."""
+
+from .reading import Reading, StageReading
+from .units import duration, rate
+from .verdict import Change, Verdict, judge
+
+FINDINGS = {  # By the reason of the verdict. Those on a stage go on behind "STAGE limits the run: ".
+    "unknown": "Nothing in particular limits the run: the busiest part, {name}, was busy {share}",
+    "balanced": "Nothing in particular limits the run: the slowest parts are busy alike ({shares})",
+    "hand-over": "Handing items on takes more time than the work on them: let each item carry more",
+    "serial": "In the plain loop, {name} takes {share}",
+    "waits": "{workers} busy {share}, and wait{s} ({stage.cpu:.0%} CPU)",
+    "contention": "{workers} busy {share}, and wait{s} ({stage.cpu:.0%} CPU); a lock, a limiter or a server seems to hold "
+    "them up: {stage.times.contention}",
+    "computes": "{workers} busy {share}, and compute{s}{by_turns} ({stage.cpu:.0%} CPU){too_short}",
+    "cores": "{workers} busy {share} ({stage.cpu:.0%} CPU), and no core is free for more",
+    "crowded": "{workers} busy {share} ({stage.cpu:.0%} CPU); other programs have the cores: threads waited for one "
+    "{reading.crowded:.0%} of the time in which they could run",
+    "order": "{workers} busy {share}, and results waited {stage.waiting_for_order:.0%} of it for a slow item in front "
+    "(up to {longest}), with {stage.window} {items} in hand at most",
+}
+TOO_SHORT = "; its calls are too short for child processes: let each item carry more"
+A_STAGE_OF_PROCESSES = "A stage that does it, with executor='process', workers={then},"
+WAYS = {  # By the setting to change. `where` is the option of the command, if there is one, and the file.
+    "workers": "{setting}: {now} -> {then} {where}",
+    "queue_size": "{setting}: {now} -> {then} {where}, or ordered=False,",
+    "window": "{setting}: {now} -> {then} (among its worker_args in pipeline.py)",
+    "processes": "executor='process', workers={then} (in pipeline.py), or free-threaded Python,",
+    "processes of a pool": "executor='process', sub_workers={then} among its worker_args (in pipeline.py), or "
+    "free-threaded Python,",
+    "workers of the source": "A source of what is quick to get, and a first stage with workers={then} for the rest",
+    "workers of the consumer": "A last stage with workers={then} that does it",
+    "processes of the source": A_STAGE_OF_PROCESSES,
+    "processes of the consumer": A_STAGE_OF_PROCESSES,
+}
+
+
+def advise(reading: Reading) -> str:
+    """What limits the run, and what to change: plain text in one line."""
+    verdict = judge(reading)
+    finding = f"{_finding(verdict, reading)}."
+    speed = f"about {rate(verdict.expected)} items a second instead of {rate(verdict.items_per_second)}"
+    command = "" if verdict.part in ("source", "consumer") else reading.options.get("profile")
+    profile = f"`{command}` tries it" if command else "try it"
+    if verdict.reason == "serial":
+        return f"{finding} With threads it should come to {speed}."
+    if verdict.reason in ("contention", "crowded"):
+        return f"{finding} Whether more workers help is unknown: {profile}."
+    if not verdict.changes:
+        return finding
+    then = f"; then {verdict.then} limits it" if verdict.then else ""
+    ways = _ways(verdict, reading)
+    if verdict.guess:
+        return f"{finding} {ways} would bring {speed} if calls do not wait for one another{then}. That is a guess: {profile}."
+    return f"{finding} {ways} should bring {speed}{then}."
+
+
+def _finding(verdict: Verdict, reading: Reading) -> str:
+    if not verdict.busy:
+        return "Too few items are done to say what limits the run"
+    (name, busy), stage = verdict.busy[0], verdict.stage
+    words = {"name": name, "share": f"{busy:.0%} of the time", "reading": reading, "stage": stage}
+    words["shares"] = ", ".join(f"{name} {share:.0%}" for name, share in verdict.busy)
+    finding = FINDINGS[verdict.reason]
+    if verdict.reason in ("unknown", "balanced", "hand-over", "serial"):
+        return finding.format(**words)
+    if stage is None:
+        work = "with the next item" if name == "source" else "with results"
+        return f"The {name} limits the run: it was busy {work} {words['share']}"
+    several, processes = stage.workers > 1, any(change.setting == "processes" for change in verdict.changes)
+    words |= {
+        "workers": f"its {_workers(stage)} {'were' if several else 'was'}",
+        "s": "" if several else "s",
+        "by_turns": ", under the GIL one at a time" if several and processes else "",
+        "too_short": "" if verdict.changes else TOO_SHORT,
+        "longest": duration(stage.times.quantile(1.0)),
+        "items": "item" if stage.window == 1 else "items",
+    }
+    return f"{name} limits the run: {finding.format(**words)}"
+
+
+def _workers(stage: StageReading) -> str:
+    kind, plural = ("process", "es") if stage.executor == "process" and not stage.pool else ("worker", "s")
+    return f"{stage.workers} {'sub-' * bool(stage.pool)}{kind}{plural * (stage.workers > 1)}"
+
+
+def _ways(verdict: Verdict, reading: Reading) -> str:
+    if len(verdict.changes) == 1:
+        return _way(verdict.changes[0], verdict, reading)
+    each = (_option(change, reading) or f"{change.part}: {change.now} -> {change.then}" for change in verdict.changes)
+    return f"More workers in each ({' '.join(each)}{', or' if reading.options else ''} in pipeline.py)"
+
+
+def _way(change: Change, verdict: Verdict, reading: Reading) -> str:
+    option, setting = _option(change, reading), change.setting.removeprefix("sub_")
+    where = f"({option}, or in pipeline.py)" if option else "(in pipeline.py)"
+    if verdict.stage is None:
+        setting += f" of the {change.part}"
+    elif verdict.stage.pool and setting == "processes":
+        setting += " of a pool"
+    return WAYS[setting].format(**vars(change), where=where)
+
+
+def _option(change: Change, reading: Reading) -> str:
+    """How the command sets it; empty where it cannot."""
+    return reading.options.get(change.setting.removeprefix("sub_"), "").format(**vars(change))

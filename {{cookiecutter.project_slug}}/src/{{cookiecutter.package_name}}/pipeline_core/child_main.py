@@ -1,0 +1,148 @@
+"""What a child process does: it makes a worker, sets it up, and makes calls until its parent has enough, or is gone."""
+
+import logging
+import os
+import pickle
+import signal
+from contextlib import suppress
+from logging.handlers import QueueHandler
+from multiprocessing import current_process
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from threading import Event, Lock, Thread, current_thread, get_ident
+from time import perf_counter, process_time
+from types import GeneratorType
+from typing import Any
+
+from .base_worker import attach
+from .clocks import Meter
+from .errors import Raised, short, traceback_text, tried
+from .lane import Calls
+
+
+class Expanded(list[Any]):
+    """The outputs of a generator, and at last the Raised, if it raised."""
+
+
+class Parent(QueueHandler):
+    """The way to the parent. It is also a logging handler, which sends the records there."""
+
+    def __init__(self, pipe: Connection) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self._pipe, self._sending = pipe, Lock()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.send(record)
+
+    def send(self, answer: Any) -> None:
+        try:
+            message = ForkingPickler.dumps(answer)
+        except Exception:
+            if type(answer) is not tuple:
+                raise
+            outcomes, *seconds = answer  # One of them does not pickle.
+            message = ForkingPickler.dumps(([_portable(outcome) for outcome in outcomes], *seconds))
+        with self._sending:
+            self._pipe.send_bytes(message)
+
+
+class ChildStopEvent(Event):
+    """Whoever sets it in a child stops the run."""
+
+    def __init__(self, parent: Parent) -> None:
+        super().__init__()
+        self._parent = parent
+
+    def set(self) -> None:
+        super().set()
+        self._parent.send("stop")
+
+    def set_when_closed(self, pipe: Connection) -> None:
+        """The parent closes its end when the run has stopped."""
+        with suppress(EOFError, OSError):
+            pipe.recv_bytes()
+        super().set()
+
+
+class Child:
+    """The worker of a child process, and how its calls are made."""
+
+    index: Any = None  # Of the item in hand, for the log.
+    attempt, retried, meter = 1, 0, Meter()
+    worker: Any = None
+
+    def __init__(self, parent: Parent, stop: Connection) -> None:
+        self._parent, self._stop = parent, stop
+
+    def begin(self, told: bytes) -> None:
+        """Make the worker, in the world as it is at the start of the run, and set it up."""
+        worker_class, worker_args, stage, index, self._batches, thread, environment, folder, levels = pickle.loads(told)
+        os.environ.clear()
+        os.environ.update(environment)
+        os.chdir(folder)
+        current_thread().name = thread
+        logging.getLogger().addHandler(self._parent)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        stop_event = ChildStopEvent(self._parent)
+        worker = worker_class(**worker_args)
+        attach(worker, stage, index, stop_event, {get_ident(): self})
+        self.worker = worker
+        self._calls = Calls(worker, Meter(), stop_event, batches=self._batches, travel=False)
+        if worker_class._is_pool:
+            self._calls.one = worker.process_sub_task
+        Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
+        worker.setup()
+
+    def answer(self, message: bytes) -> tuple[list[Any], float, float]:
+        """An outcome for each argument, and the seconds and CPU seconds of all the calls."""
+        indexes, arguments = pickle.loads(message)
+        start, cpu, outcomes = perf_counter(), process_time(), []
+        call = self._calls.batch(arguments) if self._batches else self._calls.one
+        for self.index, argument in zip(indexes, arguments, strict=True):
+            given = tried(call, argument)
+            if type(given) is GeneratorType:
+                outputs, given = given, Expanded()
+                if (ended := tried(given.extend, outputs)) is not None:
+                    given.append(_told(ended))
+            outcomes.append(_told(given))
+        self.index = None
+        return outcomes, perf_counter() - start, process_time() - cpu
+
+
+def _told(given: Any) -> Any:
+    """What a call gave. An error carries the traceback of this process as a note; if it cannot be pickled, words stand for it."""
+    if type(given) is not Raised:
+        return given
+    error, where = given.error, f"In the child process:\n{traceback_text(given.error)}"
+    try:
+        error.add_note(where)
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        error = RuntimeError(f"{type(error).__name__}: {short(error, str)}")
+        error.add_note(where)
+    error.__traceback__ = None
+    return Raised(error)
+
+
+def _portable(outcome: Any) -> Any:
+    return outcome if type(pickled := tried(ForkingPickler.dumps, outcome)) is not Raised else _told(pickled)
+
+
+def serve(pipe: Connection, stop: Connection, told: bytes) -> None:
+    """What the process runs."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops this process.
+    current_process().daemon = False  # It may start processes of its own.
+    parent = Parent(pipe)
+    child = Child(parent, stop)
+    try:
+        failed = _told(tried(child.begin, told))
+        parent.send(failed)
+        while failed is None and (message := pipe.recv_bytes()):
+            parent.send(_told(tried(child.answer, message)))
+    except (EOFError, OSError):  # The parent is gone.
+        pass
+    finally:
+        failed = None if child.worker is None else _told(tried(child.worker.teardown))
+        with suppress(OSError):
+            parent.send(failed)

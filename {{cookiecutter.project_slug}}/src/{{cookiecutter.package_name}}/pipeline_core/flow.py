@@ -1,0 +1,139 @@
+"""Source, stages and channels of a run, and their accounts: the report while it runs, and how they are closed."""
+
+from itertools import pairwise
+from time import perf_counter, process_time
+from typing import Any
+
+from .channel import Channel
+from .errors import PipelineError
+from .lane import COUNTERS, SerialLane
+from .plan import Plan
+from .report import PipelineReport, StageReport
+from .source_function import SourceLike, make_source
+from .stage import Stage
+
+
+class Flow:
+    """What a plan describes, made for one run.
+
+    `outbox`  the channel behind the last stage: results that wait for the consumer
+    """
+
+    def __init__(self, plan: Plan, source: SourceLike, *, serial: bool = False) -> None:
+        self.plan, self.name, self.serial, self.dead_letters = plan, plan.name, serial, plan.dead_letters
+        self.state, self.delivered = "new", 0
+        self.completed = self.interrupted = False
+        self.error: BaseException | None = None
+        self.started = self.ended = self.cpu_started = self.cpu_ended = 0.0
+        channels = [Channel[Any](size) for size in (*(spec.queue_size for spec in plan.stages), plan.queue_size)]
+        self.source = make_source(source, channels[0], plan.policy("source", plan.on_error))
+        self.outbox = channels[-1]
+        self.stages: list[Stage] = []
+        for spec, (inbox, outbox) in zip(plan.stages, pairwise(channels), strict=True):
+            self.stages.append(Stage(plan, spec, inbox, outbox, self.stages[:]))
+
+    def report(self) -> PipelineReport:
+        running, source = self.state == "running", self.source
+        seconds = (perf_counter() if running else self.ended) - self.started
+        if self.serial:  # Who waits for an item reads it.
+            source_busy = source.outbox.reading.seconds()
+        else:
+            source_busy = (source.ended or self.started + seconds) - self.started - source.outbox.writing.seconds()
+        return PipelineReport(
+            name=self.name,
+            state=self.state,
+            seconds=seconds,
+            read=source.read,
+            source_failed=source.failed,
+            source_aborted=source.aborted,
+            stages=tuple(map(stage_report, self.stages)),
+            delivered=self.delivered,
+            undelivered=(self.stages[-1].lane.emitted if self.stages else 0) - self.delivered,
+            skipped=self.dead_letters.count,
+            dead_letters=tuple(self.dead_letters.kept),
+            error=self.error if isinstance(self.error, PipelineError) else None,
+            source_busy=share(source_busy, seconds),
+            consumer_busy=share(seconds - self.outbox.reading.seconds(), seconds),
+            cpu_seconds=(process_time() if running else self.cpu_ended) - self.cpu_started,
+            serial=self.serial,
+        )
+
+    def close_accounts(self) -> None:
+        """When nobody works any more: book what is left, and find the error that ended the run."""
+        for stage in self.stages:
+            stage.settle()
+        if self.interrupted and self.serial:
+            self._balance()
+        while self.dead_letters.travelling:  # It did not arrive: its item was still in the pipeline.
+            failure, _ = self.dead_letters.travelling.popitem()
+            counts: Any = next((stage.lane for stage in self.stages if stage.name == failure.error.stage), self.source)
+            counts.failed, counts.aborted = counts.failed - 1, counts.aborted + 1
+        self.outbox.clear()
+        self.error = self._first_error()
+        self.ended, self.cpu_ended = perf_counter(), process_time()
+        self.state = "failed" if self.error is not None else "completed" if self.completed else "stopped"
+
+    def _balance(self) -> None:
+        """After Ctrl-C in the plain loop, which may strike between any two counts."""
+        giver: Any = self.source
+        given = giver.read - giver.failed - giver.aborted
+        for lane in [stage.lane for stage in self.stages]:
+            assert isinstance(lane, SerialLane)
+            missing = max(0, lane.received - given)  # It was given, and not yet counted.
+            if missing:
+                giver.aborted, giver.processed = giver.aborted - missing, giver.processed + missing
+            lane.received = given + missing
+            lane.aborted = lane.received - lane.processed - lane.filtered - lane.failed
+            giver, given = lane, lane.emitted
+
+    def _first_error(self) -> BaseException | None:
+        """An earlier stage's `setup` comes first, then what ended the results, then what ended a stage, then `teardown`."""
+        found = [stage.failure for stage in self.stages]
+        in_setup = [failure for failure in found if failure is not None and failure.phase == "setup"]
+        late = [stage.late for stage in self.stages]
+        for error in (*in_setup, self.error, self.outbox.failure, *found, self.source.failure, *late):
+            if error is not None:
+                return error
+        if self.completed and self.dead_letters.too_many(max(1, self.source.read)):
+            first = self.dead_letters.kept[0]
+            phase = "more items than max_failures"
+            return PipelineError(first.stage, phase, first.item, first.index, 1, first.error)
+        return None
+
+
+def share(part: float, whole: float) -> float:
+    return min(1.0, max(0.0, part / max(whole, 1e-9)))
+
+
+def stage_report(stage: Stage) -> StageReport:
+    spec, lane, crew, meters = stage.spec, stage.lane, stage.crew, list(stage.meters)
+    present, called = sum(meter.present() for meter in meters) or 1e-9, sum(meter.seconds for meter in meters)
+    waits = [stage.inbox.reading.seconds(), stage.outbox.writing.seconds(), 0.0]
+    if isinstance(lane, SerialLane):
+        waits[1] = present - called - waits[0]
+    elif (
+        crew is not None
+    ):  # Its workers wait for tasks, and its loop knows what for: their time is divided as its own is.
+        waits[2] = crew.ordering.seconds()
+        idle, loop = sum(meter.waits.seconds() for meter in meters), sum(waits)
+        waits = [idle * share(wait, loop) for wait in waits]
+    for_input, for_output, in_order = (share(wait, present) for wait in waits)
+    executor = spec.executor if crew is None else crew.executor
+    return StageReport(
+        spec.name,
+        len(meters) or spec.workers,
+        lane.received,
+        lane.emitted,
+        **{counter: getattr(lane, counter) for counter in COUNTERS},
+        busy=max(0.0, 1 - for_input - for_output - in_order) if any(meter.since for meter in meters) else 0.0,
+        waiting_for_input=for_input,
+        waiting_for_output=for_output,
+        waiting_for_order=in_order,
+        computing=share(sum(meter.cpu_seconds for meter in meters), called),
+        queued=len(stage.inbox),
+        queue_size=stage.inbox.capacity,
+        executor=executor,
+        pool=executor if spec.worker_class._is_pool else "",
+        seconds=present / (len(meters) or 1),
+        window=1 if crew is None else crew.most,
+    )

@@ -1,0 +1,90 @@
+"""What a pipeline was told, before it runs: checked, and not yet made."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Event
+from typing import Any
+
+from . import checks
+from .base_worker import BaseWorker
+from .errors import DeadLetter
+from .observer import Observer
+from .policy import DeadLetters, Policy
+
+
+class StopEvent(Event):
+    """The `stop_event` of a run: whoever sets it stops the run."""
+
+    on_set: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        super().set()
+        if self.on_set is not None:
+            self.on_set()
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage, as `add_worker` describes it. Raises for what cannot work."""
+
+    name: str
+    worker_class: type[BaseWorker[Any, Any]]
+    worker_args: dict[str, Any]
+    workers: int
+    queue_size: int
+    on_error: str
+    retries: int
+    batch_size: int | None
+    batch_timeout: float | None
+    executor: str
+
+    def __post_init__(self) -> None:
+        checks.check_worker(self.worker_class, BaseWorker, self.method, self.worker_args)
+        checks.check_name("name", self.name)
+        checks.check_count(f"workers of {self.name}", self.workers, at_most=checks.MOST_WORKERS)
+        checks.check_count("queue_size", self.queue_size)
+        checks.check_choice("on_error", self.on_error, ("stop", "skip"))
+        checks.check_count("retries", self.retries, at_least=0)
+        checks.check_count("batch_size", self.batch_size, optional=True)
+        checks.check_seconds("batch_timeout", self.batch_timeout)
+        if self.batch_timeout is not None and self.batch_size is None:
+            raise ValueError("batch_timeout needs a batch_size")
+        checks.check_choice("executor", self.executor, ("thread", "process"))
+        if self.executor == "process" and self.worker_class._is_pool:
+            raise ValueError("executor of a sub-task pool is said in its worker_args: {'executor': 'process'}")
+
+    @property
+    def method(self) -> str:
+        """What a worker must define, and what is called for its items."""
+        return "process_item" if self.batch_size is None else "process_batch"
+
+
+@dataclass
+class Plan:
+    """A pipeline, as PipelineManager describes it. Raises for what cannot work."""
+
+    name: str
+    queue_size: int
+    ordered: bool
+    on_error: str
+    max_failures: float | None
+    stall_timeout: float | None
+    on_dead_letter: Callable[[DeadLetter], object] | None
+    stages: list[StageSpec] = field(default_factory=list)
+    observers: list[Observer] = field(default_factory=list)
+    stop_event: StopEvent = field(default_factory=StopEvent)
+
+    def __post_init__(self) -> None:
+        checks.check_name("name", self.name)
+        checks.check_count("queue_size", self.queue_size)
+        checks.check_flag("ordered", self.ordered)
+        checks.check_choice("on_error", self.on_error, ("stop", "skip"))
+        if self.max_failures is not None and not (type(self.max_failures) is float and 0 <= self.max_failures <= 1):
+            checks.check_count("max_failures (or a share from 0.0 to 1.0)", self.max_failures, at_least=0)
+        checks.check_seconds("stall_timeout", self.stall_timeout)
+        if self.on_dead_letter is not None:
+            checks.check_callable("on_dead_letter", self.on_dead_letter, 1)
+        self.dead_letters = DeadLetters(self.max_failures, self.on_dead_letter, ordered=self.ordered)
+
+    def policy(self, stage: str, on_error: str, retries: int = 0, phase: str = "read") -> Policy:
+        return Policy(stage, self.stop_event, self.dead_letters, on_error == "skip", retries, phase)

@@ -1,0 +1,253 @@
+"""One run of a pipeline: its threads, from the start to the closing of the accounts."""
+
+import logging
+import sys
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, suppress
+from contextvars import copy_context
+from threading import TIMEOUT_MAX, Event, Thread, current_thread
+from time import perf_counter, process_time
+from typing import Any
+
+from .channel import Closed, Signal
+from .errors import PipelineError
+from .flow import Flow
+from .observer import teller
+from .plan import Plan
+from .source_function import SourceLike
+from .stacks import stacks
+
+logger = logging.getLogger(__name__)
+
+
+class Run(Flow):
+    """A run. Its supervisor, a thread, starts the others, waits for a stop or the end, and closes the accounts.
+
+    So Ctrl-C, which strikes in the main thread only, breaks off none of that. In serial mode the supervisor is the only
+    other thread: the consumer's makes all the calls.
+    """
+
+    def __init__(self, plan: Plan, source: SourceLike, *, serial: bool) -> None:
+        super().__init__(plan, source, serial=serial)
+        self.stop_event = plan.stop_event
+        self.launched, self.finished = Event(), Event()
+        self.consumer: Thread | None = None  # Which iterates over the results.
+        self.stopping = self.closing = False
+        self.threads: list[Thread] = []  # The supervisor, and after `start` the one that drops the results.
+        self._own: set[Thread] = set()  # All threads of this run.
+        self._consumer_left, self._wake = Event(), Signal()
+        self._context = copy_context()
+
+    def open(self) -> None:
+        """Make the workers. Raises PipelineError for one that cannot be made."""
+        self.started, self.cpu_started, self.state = perf_counter(), process_time(), "running"
+        try:
+            for stage in self.stages:
+                stage.open(serial=self.serial)
+        except BaseException as error:
+            self.error = error if isinstance(error, PipelineError) else None
+            self.settle()
+            raise
+        self.stop_event.on_set = self.stop
+        if self.stop_event.is_set():  # A stop before the start.
+            self.stop()
+
+    def start(self) -> None:
+        """Start the supervisor, once. Raises RuntimeError if there is no thread to be had."""
+        try:
+            if not self.threads:
+                self.threads.append(self._spawn(self._supervise, "supervisor"))
+        except RuntimeError:
+            self.settle()
+            raise
+
+    def start_in_background(self) -> None:
+        """Start, and drop the results. Raises what keeps it from starting."""
+        try:
+            self.start()
+            self.consumer = self._spawn(self._drop_results, "results")
+            self.threads.append(self.consumer)
+            self.launched.wait()
+            if self.error is not None and not isinstance(self.error, PipelineError):
+                raise self.error
+        except BaseException:
+            self.consumer = self.consumer or current_thread()
+            self.stop()
+            self.wait()
+            raise
+
+    def results(self) -> Generator[Any, None, None]:
+        """Yield the results to the consumer, and raise the error that ended the run."""
+        collected, self.consumer = False, current_thread()
+        take = self._next_result if self.dead_letters.travel else self.outbox.get
+        try:
+            with closing(self.outbox.reading.timed(self._plain_loop())) as outputs:
+                if self.serial:
+                    take = outputs.__next__
+                self.start()
+                while not self.stopping:
+                    yield take()
+                    self.delivered += 1
+        except (Closed, StopIteration):
+            self.completed = not self.stopping
+        except GeneratorExit:
+            self.delivered += 1
+            # A garbage collection may strike in a thread, or under a lock, for which this would wait.
+            collected = sys.is_finalizing() or (current_thread() != self.consumer and not self.closing)
+            raise
+        except PipelineError as error:
+            error.__traceback__ = None  # It refers to this frame.
+            self.error = error
+        except BaseException:  # Ctrl-C, or whatever else a signal handler raises here.
+            self.interrupted = True
+            raise
+        finally:
+            self._consumer_left.set()
+            self.stop()
+            if not collected:
+                self.wait()
+        ended_by = self.error
+        del self, take  # The traceback of the error will refer to this frame, and both of them to the error.
+        try:
+            if ended_by is not None:
+                raise ended_by
+        finally:
+            del ended_by
+
+    def stop(self) -> None:
+        """End the run. Any thread, and a signal handler, may call."""
+        if not self.stopping:  # A signal handler may call this in the middle of itself, and Event.set takes a lock.
+            self.stopping = True
+            self.stop_event.set()
+        self.outbox.cancel()  # At once: the supervisor cancels the rest.
+        self._wake.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until all threads have left and the accounts are closed. Returns False if the time ran out.
+
+        The first Ctrl-C stops the run, and is raised when it has ended; a second one is raised at once.
+        """
+        try:
+            over = self.finished.wait(None if timeout is None else min(timeout, TIMEOUT_MAX))
+            for thread in self.threads:
+                if over and current_thread() not in self._own:
+                    thread.join()
+            return over
+        except BaseException:
+            first, self.interrupted = not self.interrupted, True
+            self.stop()
+            if first:
+                self.wait()
+            raise
+
+    def waits_for(self, thread: Thread) -> bool:
+        """Whether the run cannot end before this thread does something."""
+        return not self.finished.is_set() and (thread in self._own or (thread is self.consumer and not self.stopping))
+
+    def _spawn(self, run: Callable[[], None], suffix: str) -> Thread:
+        """Start a thread that sees the context variables of whoever started the run."""
+        thread = Thread(target=self._context.copy().run, args=(run,), name=f"{self.name}-{suffix}", daemon=True)
+        self._own.add(thread)  # Before it runs, and may ask.
+        thread.start()
+        return thread
+
+    def _drop_results(self) -> None:
+        with suppress(BaseException):  # wait_for_completion raises it.
+            deque(self.results(), maxlen=0)
+
+    def _next_result(self) -> Any:
+        """The next result. Failures that have travelled here are judged, in the order of the items."""
+        while self.dead_letters.arrives(result := self.outbox.get()):
+            pass
+        return result
+
+    def _plain_loop(self) -> Generator[Any, None, None]:
+        """The results of serial mode, worked on in this thread."""
+        with ExitStack() as at_the_end:
+            for stage in self.stages:
+                at_the_end.enter_context(stage.attended(stage.workers[0], stage.lane.meter))
+            items = self.source.plain_loop()
+            for stage in self.stages:
+                items = stage.plain_loop(items)
+            for item in at_the_end.enter_context(closing(items)):
+                if not self.dead_letters.arrives(item):
+                    yield item
+                del item
+
+    def _supervise(self) -> None:
+        try:
+            for stage in () if self.serial else self.stages:
+                stage.start(self._spawn)
+            if not self.serial or self.source.always_has_a_thread:
+                self.source.start(self._spawn)
+            self.launched.set()
+            before: object = None
+            while not self._wake.wait(self.plan.stall_timeout):
+                before = self._look_for_a_stall(before)
+        except BaseException as error:
+            self.error = error
+        finally:
+            self.stop()
+            for stage in self.stages:
+                stage.cancel()
+            if self.serial:
+                self._consumer_left.wait()
+            for stage in self.stages:
+                for thread in stage.threads:  # It grows while a crew starts.
+                    thread.join()
+            self.source.join()
+            self.settle()
+
+    def _look_for_a_stall(self, before: object) -> object:
+        report = self.report()
+        now = report.read, report.delivered, *((s.received, s.emitted, s.retried) for s in report.stages)
+        if now == before:
+            found = stacks(self.stages, only_busy=False)
+            logger.warning("%s: nothing has moved for %s seconds:\n%s", self.name, self.plan.stall_timeout, found)
+        return now
+
+    def settle(self) -> None:
+        """Close the accounts: no thread of a stage runs any more."""
+        self.stop()
+        try:
+            self.close_accounts()
+        finally:
+            self.finished.set()
+            self.launched.set()
+        with suppress(Exception):  # A log handler that raises must not hide the failure.
+            if self.error is not None:
+                logger.error("%s: %s", self.name, self.error)
+            for imbalance in self.report().imbalances():
+                logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
+            if (tell := teller(self.plan.observers, "ended")) is not None:
+                tell(self.report())
+
+
+class Results:
+    """The results of a run, as an iterator. Closing it, in any thread, stops the run and waits for its end."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._outputs = run, run.results()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._outputs  # A loop over it costs no call of ours, and leaving the loop closes it.
+
+    def __next__(self) -> Any:
+        return next(self._outputs)
+
+    def close(self) -> None:
+        run = self._run
+        run.stop()
+        if run.waits_for(current_thread()):  # A worker, or the source: it would wait for itself.
+            return
+        run.closing = True
+        try:
+            self._outputs.close()
+        except ValueError:  # A thread is in `next`, which the stop ends.
+            if current_thread() is run.consumer:  # This one: a worker of the plain loop, or a signal handler.
+                return
+        if run.consumer is None:  # It never began.
+            run.consumer = current_thread()
+            run.settle()
+        run.wait()

@@ -1,0 +1,142 @@
+"""A source that is a function: it puts its items into a queue."""
+
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from queue import Full
+from threading import Event, RLock
+from time import monotonic
+from typing import Any, Final, Protocol
+
+from .channel import Channel, Closed
+from .checks import check_callable
+from .policy import NOTHING, Policy
+from .source import Source
+
+
+class _Sentinel:
+    def __repr__(self) -> str:
+        return "SENTINEL"
+
+
+SENTINEL: Final = _Sentinel()  # Put by a source function: there is no more.
+
+
+class Queue(Protocol):
+    """What a source function gets, and what `robust_put` takes: a `queue.Queue`, or the pipeline's own."""
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None: ...
+
+
+def robust_put(queue: Queue, item: Any, stop_event: Event, timeout: float = 0.1) -> bool:
+    """Put an item, waiting for room. Returns False if the pipeline has stopped: the item is still yours.
+
+    The pipeline's own queue wakes at once when it stops. A plain `queue.Queue` cannot: while it is full, the event is
+    looked at every `timeout` seconds.
+    """
+    while not stop_event.is_set():
+        try:
+            queue.put(item, timeout=timeout)
+            return True
+        except Full:
+            pass
+        except Closed:
+            break
+    return False
+
+
+class SourceQueue:
+    """What a source function feeds: it has the methods of `queue.Queue` that feed one, and means the same by them.
+
+    Any thread may put, also a signal handler or a finalizer while another put waits. A put raises Closed when the
+    pipeline has stopped; `robust_put` returns False then.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._outbox, self.maxsize = source, source.outbox, source.outbox.capacity
+        self._lock = RLock()  # One put at a time. Reentrant for signal handlers and finalizers.
+        self._depth = 0
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        """Add an item, or SENTINEL to end. Raises queue.Full when there is no room, or none within `timeout` seconds."""
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        timeout = timeout if block else 0.0
+        start = monotonic()
+        if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
+            raise Full
+        try:
+            self._depth += 1
+            if self._depth > 1:  # This is in the middle of another put, which may not have rung yet.
+                self._outbox.bell.set()
+            self._put(item, None if timeout is None else max(0.0, timeout - (monotonic() - start)))
+        finally:
+            self._depth -= 1
+            if self._depth:  # This was put in the middle of another put, which may have missed its bell.
+                self._outbox.room_bell.set()
+            self._lock.release()
+
+    def put_nowait(self, item: Any) -> None:
+        self.put(item, block=False)
+
+    def qsize(self) -> int:
+        return len(self._outbox)
+
+    def empty(self) -> bool:
+        return self.qsize() == 0
+
+    def full(self) -> bool:
+        return self.qsize() >= self.maxsize
+
+    def _put(self, item: Any, timeout: float | None) -> None:
+        source, outbox = self._source, self._outbox
+        if source.left_behind:
+            raise Closed
+        if item is SENTINEL:
+            outbox.close()
+            return
+        if outbox.closed and not (source.draining or outbox.cancelled):
+            raise ValueError("put() after SENTINEL")
+        source.reading = False  # Stored before the look at `draining`, as `drain` does it the other way round.
+        try:
+            if source.draining:
+                outbox.close()
+            item = source.admit(item)
+            if item is not NOTHING:
+                outbox.put(item, timeout)
+        except Full:
+            source.read -= 1  # It is still the caller's.
+            raise
+        except Closed:
+            source.abort(item)
+            raise
+        finally:
+            source.reading = True
+            if source.draining:
+                outbox.close()
+
+
+class FunctionSource(Source):
+    """Calls the function in the source's thread, in the plain loop, too."""
+
+    always_has_a_thread = True
+
+    def items(self) -> Generator[Any, None, None]:
+        """What was put, for the plain loop."""
+        with suppress(Closed):
+            while True:
+                yield self.outbox.get()
+
+    def feed(self) -> None:
+        self.source(SourceQueue(self), self.policy.stop_event)
+
+
+SourceLike = Iterable[Any] | Callable[[SourceQueue, Event], object]
+
+
+def make_source(source: SourceLike, outbox: Channel[Any], policy: Policy) -> Source:
+    if isinstance(source, Iterable):
+        return Source(source, outbox, policy)
+    if isinstance(source, type) or not callable(source):
+        raise TypeError(f"source must be an iterable or a function (queue, stop_event), not {source!r}")
+    check_callable("source", source, 2)
+    return FunctionSource(source, outbox, policy)
