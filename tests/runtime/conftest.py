@@ -67,9 +67,16 @@ def pytest_configure(config: pytest.Config) -> None:
             watch.WATCHDOG.stderr = os.dup(2)
 
 
+# Every variation of a kind of fault: a part of the long round.
+LONG = ("any_batch", "children", "cost_of_failures", "errors_are_values", "fast_stops", "refusals", "ways_to_leave")
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The limit below is the only one: it knows how many examples a test has."""
     for item in items:
+        if item.path.is_relative_to(HERE) and item.path.stem.removeprefix("test_") in LONG:
+            item.add_marker(pytest.mark.slow)
         if item.path.is_relative_to(HERE) and item.config.pluginmanager.has_plugin("timeout"):
             item.add_marker(pytest.mark.timeout(0))
 
