@@ -8,7 +8,6 @@ from contextlib import suppress
 from logging.handlers import QueueHandler
 from multiprocessing import current_process
 from multiprocessing.connection import Connection
-from multiprocessing.reduction import ForkingPickler
 from threading import Event, Lock, Thread, current_thread, get_ident
 from time import perf_counter, process_time
 from types import GeneratorType
@@ -36,12 +35,12 @@ class Parent(QueueHandler):
 
     def send(self, answer: Any) -> None:
         try:
-            message = ForkingPickler.dumps(answer)
+            message = pickle.dumps(answer)
         except Exception:
             if type(answer) is not tuple:
                 raise
             outcomes, *seconds = answer  # One of them does not pickle.
-            message = ForkingPickler.dumps(([_portable(outcome) for outcome in outcomes], *seconds))
+            message = pickle.dumps(([_portable(outcome) for outcome in outcomes], *seconds))
         with self._sending:
             self._pipe.send_bytes(message)
 
@@ -126,7 +125,7 @@ def _told(given: Any) -> Any:
 
 
 def _portable(outcome: Any) -> Any:
-    return outcome if type(pickled := tried(ForkingPickler.dumps, outcome)) is not Raised else _told(pickled)
+    return outcome if type(pickled := tried(pickle.dumps, outcome)) is not Raised else _told(pickled)
 
 
 def serve(pipe: Connection, stop: Connection, told: bytes) -> None:

@@ -7,7 +7,6 @@ import pickle
 from collections import deque
 from collections.abc import Generator
 from functools import partial
-from multiprocessing.reduction import ForkingPickler
 from threading import Lock, get_ident
 from time import perf_counter
 from typing import Any
@@ -54,7 +53,7 @@ class Child(Calls):
         spec = self._spec
         levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", __package__ or "")}
         told = (spec.worker_class, spec.worker_args, spec.name, self._index, self.batches, self._name)
-        pickled = bytes(ForkingPickler.dumps((*told, dict(os.environ), os.getcwd(), levels)))
+        pickled = pickle.dumps((*told, dict(os.environ), os.getcwd(), levels))
         self._pipe, theirs = self._context.Pipe()
         stop, stopping = self._context.Pipe(duplex=False)
         # Python does not wait at its exit for a daemon of a run that did not end.
@@ -145,7 +144,7 @@ class Child(Calls):
             del answer  # The traceback of its error, or of a cause, may refer to this frame.
 
     def _ask(self, indexes: list[int], arguments: list[Any]) -> Any:
-        message = ForkingPickler.dumps((indexes, arguments))
+        message = pickle.dumps((indexes, arguments))
         if self._process is None or not self._send(message):  # It has died since its last call.
             try:
                 self._set_up()  # Another one. If that fails, the stage has failed.
