@@ -292,7 +292,10 @@ class Fails(BaseWorker):
 class Strikes(BaseWorker):
     def process_item(self, item):
         if item.number == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            if ELSEWHERE:
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+            else:
+                os.kill(os.getpid(), signal.SIGINT)
             self.stop_event.wait()
         return item
 
@@ -312,13 +315,16 @@ except KeyboardInterrupt as error:
 """
 
 
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["the main thread", "another thread"])
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("max_failures", [None, 1.0])
 def test_r8_ctrl_c_beside_threads_that_fail_is_raised_and_is_no_letter(
-    max_failures: float | None, background: bool, workers: int, tmp_path: Path
+    max_failures: float | None, background: bool, workers: int, elsewhere: bool, tmp_path: Path
 ) -> None:
-    names = f"WHERE, MAX_FAILURES, BACKGROUND, WORKERS, AFTER = '', {max_failures}, {background}, {workers}, ['']"
+    """Also where the system gives the signal to another thread, which does not wake the main thread from its sleep."""
+    names = f"WHERE, MAX_FAILURES, BACKGROUND, WORKERS = '', {max_failures}, {background}, {workers}"
+    names = f"{names}\nELSEWHERE, AFTER = {elsewhere}, ['']"
     done = run(tmp_path, f"{names}\n{HEAD}{THREADS}")
     assert done.stdout == "stopped None [] []\n", done.stderr
 

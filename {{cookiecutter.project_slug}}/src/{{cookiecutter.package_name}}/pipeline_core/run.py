@@ -6,11 +6,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
-from threading import TIMEOUT_MAX, Event, Thread, current_thread
+from threading import Event, Thread, current_thread
 from time import perf_counter, process_time
 from typing import Any
 
-from .channel import Closed, Signal
+from .channel import Closed, Signal, attentive
 from .errors import PipelineError
 from .flow import Flow
 from .observer import teller
@@ -129,7 +129,7 @@ class Run(Flow):
         The first Ctrl-C stops the run, and is raised when it has ended; a second one is raised at once.
         """
         try:
-            over = self.finished.wait(None if timeout is None else min(timeout, TIMEOUT_MAX))
+            over = attentive(self.finished.wait, timeout)
             for thread in self.threads:
                 if over and current_thread() not in self._own:
                     thread.join()
