@@ -11,8 +11,13 @@ demo: .venv/ready  ## Bake the default project into build/, lay the digits examp
 test: .venv/ready lint  ## All tests.
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# Every variation of a kind of fault, and whole processes: what `make test` has and `make test-fast` has not.
+LONG := any_batch children command_corners cost_of_failures ctrl_c_is_nobodys errors_are_values fast_stops faults \
+	order_of_failures profiling prometheus_metrics refusals ways_to_leave
+IGNORED := $(LONG:%=--ignore=tests/runtime/test_%.py)
+
 test-fast: .venv/ready  ## What takes seconds: no installation, little stress.
-	STRESS_EXAMPLES=60 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	STRESS_EXAMPLES=60 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(IGNORED)
 
 bench: .venv/ready  ## The core beside its peers, into docs/performance.md: three quarters of an hour on a machine that does nothing else.
 	$(BIN)/python benchmarks/bench.py --write

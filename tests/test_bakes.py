@@ -143,6 +143,7 @@ def combination(answers: dict[str, str], bake: Baker) -> Bake:
     return bake(stage_names="Load it, score", sub_task_stage="score", **answers)
 
 
+@pytest.mark.slow  # 48 bakes.
 def test_t5_exactly_the_files_that_the_answers_ask_for(answers: dict[str, str], combination: Bake) -> None:
     asked = asked_for(answers)
     there = [(folder, files) for when, folder, files in FILES if {*when.split()} <= asked]
@@ -154,6 +155,7 @@ def test_t5_exactly_the_files_that_the_answers_ask_for(answers: dict[str, str], 
     assert all(any(folder.iterdir()) for folder in combination.path.rglob("*") if folder.is_dir())
 
 
+@pytest.mark.slow  # 48 bakes.
 def test_t5_no_file_speaks_of_what_was_not_asked_for(answers: dict[str, str], combination: Bake) -> None:
     asked = asked_for(answers)
     text = "\n".join(combination.text(file) for file in AROUND)
@@ -162,6 +164,7 @@ def test_t5_no_file_speaks_of_what_was_not_asked_for(answers: dict[str, str], co
     assert {part for part in asked & {*WORDS} - {"github"} if not found[part]} == set()
 
 
+@pytest.mark.slow  # 48 bakes.
 def test_t6_every_combination_is_laid_out_as_its_own_tools_want_it(combination: Bake) -> None:
     combination.run("ruff", "check", "--no-cache")
     combination.run("ruff", "format", "--no-cache", "--check", "--diff")
@@ -342,6 +345,7 @@ def test_p4_the_readme_names_what_is_there_and_its_code_runs(project: Bake, tmp_
         assert copy.python("-W", "error", "-c", program).stdout == "{'id': 1}\n{'id': 2}\n"
 
 
+@pytest.mark.slow  # It runs the command some dozen times.
 def test_p4_the_readme_names_commands_and_options_that_there_are(project_with_command: Bake) -> None:
     project = project_with_command
     readme = project.text("README.md")

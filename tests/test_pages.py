@@ -10,6 +10,7 @@ from baking import ROOT, Baker
 from browser import CHROMIUM, Tab, browser
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(os.name != "posix", reason="the browser is asked through file descriptors 3 and 4"),
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium to open the page in: install chromium"),
 ]

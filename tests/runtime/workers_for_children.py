@@ -286,16 +286,6 @@ class SucceedsLater(BaseWorker[int, int]):
         raise ValueError(f"{item} fails")
 
 
-class YieldsAndWaits(BaseWorker[int, int]):
-    def __init__(self, go: Path) -> None:
-        self.go = go
-
-    def process_item(self, item: int) -> Iterator[int]:  # type: ignore[override]
-        yield 1
-        wait_for(self.go, 10)
-        yield 2
-
-
 class Counts(BaseWorker[Any, Any]):
     """An item, and how often it has been worked on, whoever did."""
 
