@@ -17,7 +17,7 @@ LONG := any_batch children command_corners cost_of_failures ctrl_c_is_nobodys er
 IGNORED := $(LONG:%=--ignore=tests/runtime/test_%.py)
 
 test-fast: .venv/ready  ## What takes seconds: no installation, little stress.
-	STRESS_EXAMPLES=60 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(IGNORED)
+	STRESS_EXAMPLES=40 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(IGNORED)
 
 bench: .venv/ready  ## The core beside its peers, into docs/performance.md: three quarters of an hour on a machine that does nothing else.
 	$(BIN)/python benchmarks/bench.py --write
