@@ -11,7 +11,7 @@ from .policy import Hand
 
 In = TypeVar("In")
 Out = TypeVar("Out")
-Hands = Mapping[int, Hand | None]  # Thread identifiers, and what each of these threads has in hand.
+Hands = Mapping[int, Hand | None]  # By thread identifier: what the thread has in hand.
 
 
 class WorkerLog(logging.LoggerAdapter[logging.Logger]):
@@ -29,13 +29,13 @@ class WorkerLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class BaseWorker(Generic[In, Out]):
-    """One worker of a stage: an instance of its own, in a thread of its own, so its attributes need no lock.
+    """One worker of a stage: an instance of its own, in a thread or a child process of its own. Its attributes need no lock.
 
     Define `process_item`, or `process_batch` for a stage that is added with `batch_size`. Load models and open files in
     `setup`; close them in `teardown`. Long calls may look at `stop_event` and return early.
 
     `name`        the name of the stage
-    `index`       which of the stage's workers this is, from 0: which GPU, which shard
+    `index`       the number of this worker among those of its stage, from 0; for example, to choose a GPU or a shard
     `stop_event`  set when the run is to end early; setting it stops the run
     `logger`      its records have the attributes `stage`, `worker` (the thread's name) and `item_index` (the position of the
                   item in hand among those that the stage received, from 0; None where there is none, as in `setup`)
@@ -47,14 +47,14 @@ class BaseWorker(Generic[In, Out]):
     index: int
     stop_event: Event
     logger: "logging.LoggerAdapter[logging.Logger]"
-    _is_pool = False  # Whether its calls are sub-tasks, made by a pool of its own.
-    _build_crew = staticmethod(build_crew)  # Makes who works for a stage that is more than one thread.
+    _is_pool = False  # Whether the stage runs sub-tasks in a pool.
+    _build_crew = staticmethod(build_crew)  # Of a stage with several workers, child processes or a pool.
 
     def setup(self) -> None:
         """Called once, in the worker's thread, before its first item."""
 
     def process_item(self, item: In) -> Out | Generator[Out, None, None] | None:
-        """Return the item for the next stage, or None to drop it; or be a generator that yields any number of items.
+        """Return the item for the next stage, or None to drop it. A generator function may yield any number of items.
 
         An exception fails the item: the stage's `retries` and `on_error` say what happens then.
         """
@@ -76,5 +76,5 @@ class BaseWorker(Generic[In, Out]):
 
 
 def attach(worker: BaseWorker[Any, Any], name: str, index: int, stop_event: Event, hands: Hands) -> None:
-    """Give a worker what it may use from `setup` on."""
+    """Set the attributes that a worker may use from `setup` on."""
     worker.name, worker.index, worker.stop_event, worker.logger = name, index, stop_event, WorkerLog(name, hands)

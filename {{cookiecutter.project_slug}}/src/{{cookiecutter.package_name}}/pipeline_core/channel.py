@@ -16,11 +16,11 @@ T = TypeVar("T")
 
 
 class Closed(Exception):
-    """The other end has gone: no more items come, or no more are wanted."""
+    """The channel is closed or cancelled: no more items come, or no more are read."""
 
 
 class Signal:
-    """Wakes one waiting thread: an event that a wait resets. A `set` that comes before the `wait` is not lost."""
+    """An event that wakes one waiting thread, and that the wait resets. A `set` that comes before the `wait` is not lost."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -62,22 +62,25 @@ class Channel(Generic[T]):
     signal handler may call both, any number of times.
 
     No lock is taken for an item. Both sides *store first and look second*: a reader sets `_reader_waits` and then looks for
-    an item; a writer appends an item and then looks at `_reader_waits`. One of them sees the other, so that nobody
-    sleeps through a change. The same holds for room, and for closing. A writer that waits is woken when an eighth of
-    the capacity is left to read, so that the threads take turns once for many items.
+    an item; a writer appends an item, counts it, and then looks at `_reader_waits`. One of them sees the other, so that
+    no wake-up is lost. `entered` is stored between the append and the look and must stay there: without a GIL it is the
+    memory barrier, since both stores take this object's lock. The same holds for room, and for closing.
+
+    A writer that waits is woken when an eighth of the capacity is left to read, so that the threads take turns once for
+    many items.
 
     `bell` wakes the reader; a reader that waits for several things at once passes its own.
     """
 
     def __init__(self, capacity: int, bell: Signal | None = None) -> None:
-        self.capacity = self._room = capacity  # The room is 0 once it is closed.
+        self.capacity = self._room = capacity  # Room is 0 once the channel is closed.
         self.failure: PipelineError | None = None
         self.closed = self.cancelled = False
         self.entered = 0  # Items that were put.
-        self.reading, self.writing = Waits(), Waits()  # Seconds that were waited for an item, and for room.
+        self.reading, self.writing = Waits(), Waits()  # How long the reader waited for items, and the writer for room.
         self.bell, self.room_bell = bell or Signal(), Signal()
         self._items: deque[T] = deque()
-        self._readable = self._items  # An empty one after `cancel`.
+        self._readable = self._items  # An empty deque after `cancel`.
         self._reader_waits = self._writer_waits = False
 
     def __len__(self) -> int:
@@ -85,11 +88,11 @@ class Channel(Generic[T]):
 
     @property
     def taken(self) -> int:
-        """Items that have left it. Read while one is being put, it may be one too low."""
+        """How many items have left the channel. It may be one too low while an item is being put."""
         return max(0, self.entered - len(self._items))
 
     def put_all(self, outputs: Generator[T, None, None]) -> None:
-        """Put what the generator yields, waiting for room. Throws Closed into it at an output that nobody will read."""
+        """Put each output of the generator, waiting for room. Throws Closed into it at an output that will not be read."""
         items, append = self._items, self._items.append
         for output in outputs:
             if len(items) >= self._room:
@@ -105,7 +108,7 @@ class Channel(Generic[T]):
             del output
 
     def put(self, item: T, timeout: float | None = None) -> None:
-        """Put one item. Raises Closed, or queue.Full after `timeout` seconds without room: it is then still yours."""
+        """Put one item. Raises Closed, or queue.Full after `timeout` seconds without room; the item is then not in."""
         if len(self._items) >= self._room and not self._wait(self.room_bell, self.writing, self._has_room, timeout):
             raise Full
         self._items.append(item)
@@ -125,7 +128,7 @@ class Channel(Generic[T]):
 
     def ready(self) -> bool:
         """Whether an item can be read now. If not, the bell will ring for the next one. Raises Closed at the end."""
-        closed, self._reader_waits = self.closed, True  # Before the look: what came in before the end is seen.
+        closed, self._reader_waits = self.closed, True  # `closed` before the look: no item is missed.
         if self._readable:
             self._reader_waits = False
             return True
@@ -143,19 +146,19 @@ class Channel(Generic[T]):
         return number, starmap(self._items.popleft, repeat((), number))
 
     def close(self, failure: PipelineError | None = None) -> None:
-        """End the stream behind what is in. Only the first call counts."""
+        """End the stream behind the items that are in the channel. Only the first call has an effect."""
         if not self.closed:
             self.failure, self.closed, self._room = failure, True, 0
         self.bell.set()
         self.room_bell.set()
 
     def cancel(self) -> None:
-        """Read nothing more. What is in stays, to be counted."""
+        """End reading. Items that are in the channel stay there until they are counted."""
         self.cancelled, self._readable = True, deque()
         self.close()
 
     def clear(self) -> list[T]:
-        """Take out what nobody will read. Both sides have left."""
+        """Remove and return the items that will not be read. To be called when both sides have left."""
         left = list(self._items)
         self._items.clear()
         return left

@@ -1,4 +1,4 @@
-"""What a child process does: it makes a worker, sets it up, and makes calls until its parent has enough, or is gone."""
+"""What a child process does: it makes a worker, sets it up, and makes calls until its parent ends it, or is gone."""
 
 import logging
 import os

@@ -132,7 +132,7 @@ class Child(Calls):
                 return outcomes  # type: ignore[no-any-return]
             if isinstance(answer.error, Closed):
                 raise Closed
-            if len(arguments) > 1:  # One of them is to blame. After a death, those that were done are done again.
+            if len(arguments) > 1:  # One of them is the cause. After a death, calls that were finished are made again.
                 return [self._perform([index], [one])[0] for index, one in zip(indexes, arguments, strict=True)]
             if isinstance(answer.error, Died):
                 answer.error = RuntimeError(
@@ -194,7 +194,7 @@ class Child(Calls):
 
 
 def _opened(outcome: Any) -> Any:
-    """What the call would have returned here, or raised."""
+    """Return or raise what the call gave in the child."""
     if type(outcome) is Raised:
         raise outcome.take()
     return _given_again(outcome) if type(outcome) is Expanded else outcome

@@ -21,7 +21,7 @@ Owner = Any  # The Stage that a crew works for. Its module imports this one.
 
 
 class Place:
-    """The items of one call, while a crew has them in hand: its worker's until `outcomes` is set, and then the loop's."""
+    """The items of one call of a crew. It belongs to its worker until `outcomes` is set, and then to the loop."""
 
     __slots__ = ("attempt", "index", "items", "left", "meter", "outcomes", "retried")
     meter: Meter  # Of the thread that works on it.
@@ -56,7 +56,7 @@ class Crew:
         self.bell = stage.inbox.bell  # Wakes the loop: for an item, the end, the awaited place, or a worker that left.
         self.ordering = Waits()  # Of the loop, for the head of the order.
         self.in_hand: set[Place] = set()
-        self.window: deque[Place] = deque()  # What is handed on next: in the order of the items, or as it is finished.
+        self.window: deque[Place] = deque()  # To be handed on: in the order of the items, or as they are finished.
         self.streaming: list[Place] = []  # Expansions that are being handed on.
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
         self.latest = 0  # The index of the place finished last; see `finish`.
@@ -65,7 +65,7 @@ class Crew:
         self.taken = 0  # Items that came in.
         self.ended = self.broken = False  # The loop has left; a worker has left before the end.
         self._batch: list[Any] = []  # The next place.
-        self._deadline: float | None = None  # When it must go, complete or not.
+        self._deadline: float | None = None  # When it must be submitted, complete or not.
         self._items, self._outcomes = deque[Any](), deque[Any]()  # What is being handed on.
         popleft = self._outcomes.popleft
         self._outcome: Call = lambda item: popleft()
@@ -93,7 +93,7 @@ class Crew:
             self._end()
 
     def _fill(self) -> bool:
-        """Submit what lies in the inbox, as far as there is room in hand. Returns whether the stream has ended.
+        """Submit the items in the inbox, up to the most that may be in hand. Returns whether the stream has ended.
 
         If room is left, the bell will ring for the next item and for the end.
         """
@@ -178,14 +178,14 @@ class Crew:
                 place.outcomes[0].cancel()
 
     def dismiss(self) -> None:
-        """Send the workers home."""
+        """Tell the workers to leave."""
         self.ended = True
         self.tasks.clear()
         while self.wake_one():
             pass
 
     def forget(self) -> None:
-        """Let go of all items. Nobody works on them any more."""
+        """Drop all references to items, after the workers have left."""
         for places in self.window, self.in_hand, self.streaming, self._batch, self._items, self._outcomes:
             places.clear()
         self.awaited = None
@@ -214,7 +214,7 @@ class Crew:
             del place, places, outcomes, outcome, item, call
 
     def next_task(self, bell: Signal, meter: Meter) -> Any:
-        """What to do next, waiting for it; None at the end."""
+        """Wait for the next task, and return it; None at the end."""
         tasks, idle = self.tasks, self.idle
         while not (self.ended or self.outbox.closed):
             try:
@@ -228,12 +228,12 @@ class Crew:
                 meter.waits.end(start)
             else:
                 if tasks and idle:
-                    self.wake_one()  # Who does the same.
+                    self.wake_one()  # It does the same, so that one ring is enough for many tasks.
                 return task
         return None
 
     def more_tasks(self, most: int) -> list[Any]:
-        """Up to this many more of the tasks that lie there."""
+        """Take up to this many more tasks, without waiting."""
         found: list[Any] = []
         with suppress(IndexError):
             while len(found) < most:
@@ -246,7 +246,7 @@ class Crew:
         self.wake_one()
 
     def wake_one(self) -> bool:
-        """Wake a worker, after a task was added. Only this `popleft` may look whether one sleeps: it takes the lock of `idle`."""
+        """Wake one worker, after a task was added. Returns False if none sleeps: only this `popleft`, with its lock, may say so."""
         try:
             self.idle.popleft().set()
         except IndexError:
@@ -254,7 +254,7 @@ class Crew:
         return True
 
     def hand_over(self, place: Place, outcomes: list[Any]) -> None:
-        """Finish the place; if it expands, with a stream, which is then filled: outputs leave as they come, and bounded."""
+        """Finish the place. An expansion gets a channel, which is then filled: outputs leave as they come, within its bound."""
         if type(outcomes[0]) is not Expansion or len(outcomes) > 1:
             self.finish(place, outcomes)
             return
@@ -287,12 +287,12 @@ class Crew:
             self.bell.set()
 
     def left(self) -> None:
-        """A worker has left: in order after the end, or before it."""
+        """Called when a worker has left. Before the end of the stream, this ends the stage."""
         self.broken = self.broken or not self.ended
         self.bell.set()
 
     def cancel(self) -> None:
-        """Nobody wants anything any more."""
+        """End the expansions: their outputs will not be read."""
         for calls in self.callers:
             calls.stop()
 
@@ -301,7 +301,7 @@ def build_crew(stage: Owner, ordered: bool) -> Crew:
     """The crew of a stage with several workers, or of one in child processes."""
     spec = stage.spec
     if spec.executor == "process":
-        from .children import Child  # It takes 20 ms to import, which few pipelines need.
+        from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
 
         callers: list[Calls] = [Child(stage, index) for index in range(spec.workers)]
     else:

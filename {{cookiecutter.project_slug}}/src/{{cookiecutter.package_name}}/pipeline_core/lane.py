@@ -33,7 +33,7 @@ class Calls:
         self.measured: Call = partial(meter.call, self.one)
 
     def batch(self, items: Collection[Any]) -> Call:
-        """What to call for each of these items in turn: the outputs are there already, unless their batch failed."""
+        """Process the batch, and return what to call for each of its items: it gives their outputs, or tries each item alone."""
         wanted = [item for item in items if type(item) is not Failure]
         number = len(wanted)  # The list is the worker's, once it has it.
         if not self.batches or number < 2:
@@ -80,7 +80,7 @@ def unless_failed(call: Call) -> Call:
 
 
 class Lane:
-    """The lane of a stage's only worker: it waits for one item, measures its call, and then takes what lies there.
+    """How a stage with one worker gets its items: it waits for one, measures its call, and takes more that are there.
 
     `surplus` counts the outputs beyond one for each processed item. `travelled` counts the failures of earlier stages that
     passed on their way to the end of the pipeline, and `parts` the outputs of expansions that came one by one: neither
@@ -154,7 +154,7 @@ class Lane:
         """Yield the outputs of what a call gave, and count the item. Raises the PipelineError that ends the run."""
         counter = "parts" if type(given) is Part else "aborted"
         try:
-            if type(item) is Failure:  # Of an earlier stage, on its way.
+            if type(item) is Failure:  # A failure of an earlier stage, on its way to the end.
                 counter = "travelled"
                 yield item
                 return
@@ -177,7 +177,7 @@ class Lane:
             elif type(last) is not Failure:
                 if counter == "aborted":
                     counter = "processed"
-                    self.surplus -= 1  # It is one of its outputs.
+                    self.surplus -= 1  # One of the outputs that were counted is the item's own.
             else:
                 counter = "failed"
                 if (travelling := self.policy.judge(last)) is not None:
@@ -187,14 +187,14 @@ class Lane:
             outcome = last = None  # The traceback of an error may refer to this frame.
 
     def abandon(self, items: Collection[Any]) -> None:
-        """Count items that nobody works on any more."""
+        """Count items that will not be processed as aborted."""
         travelled = sum(map(is_, map(type, items), repeat(Failure)))  # Quick: there may be a million.
         self.aborted += len(items) - travelled
         self.travelled += travelled
 
 
 class BatchLane(Lane):
-    """The lane of a stage's only worker, which takes batches."""
+    """How a stage with one worker gets its batches."""
 
     def __init__(
         self, inbox: Channel[Any], policy: Policy, calls: Any, size: int, timeout: float | None = None
@@ -223,7 +223,7 @@ class BatchLane(Lane):
 
 
 class SerialLane(BatchLane):
-    """The lane of the plain loop: from one generator to the next, in the caller's thread."""
+    """How the plain loop gets its items: from the generator of the stage before, in the caller's thread."""
 
     items: Generator[Any, None, None]
     received = 0
@@ -242,5 +242,5 @@ class SerialLane(BatchLane):
 
 
 def drained(items: deque[Any]) -> Iterator[Any]:
-    """Each leaves the deque when the iterator yields it."""
+    """An iterator over the items. Each leaves the deque when it is yielded."""
     return starmap(items.popleft, repeat((), len(items)))

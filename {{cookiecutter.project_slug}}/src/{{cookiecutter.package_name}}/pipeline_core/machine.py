@@ -5,7 +5,7 @@ import sys
 
 
 def cores() -> int:
-    """How many CPUs this process may use. What a container allows in CPU time is not looked at."""
+    """How many CPUs this process may use. A container's limit of CPU time is not considered."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""How others watch a run: the one protocol between the core and whatever explains what it did."""
+"""The protocol between the core and whatever observes a run, such as a report, a trace or metrics."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -25,8 +25,8 @@ class Observer:
     ) -> None:
         """A call into a worker is over: it stands for `calls` calls, of `items` items each, that took `seconds` together.
 
-        `index` is the position of its item among those that the stage received. In the call, `sys.exception()` is what
-        it raised. Of a generator, each output is a call.
+        `index` is the position of its item among those that the stage received. Here `sys.exception()` is what
+        it raised. Each output of a generator is a call.
         """
 
     def waited(self, stage: str, what: str, start: float, seconds: float) -> None:

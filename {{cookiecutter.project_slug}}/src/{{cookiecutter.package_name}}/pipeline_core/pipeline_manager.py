@@ -1,4 +1,4 @@
-"""Builds a pipeline of stages, runs it once, and says how it went."""
+"""Builds a pipeline of stages, runs it once, and reports on it."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ class PipelineManager:
 
     `name`             in the names of threads and in messages; default: "pipeline"
     `queue_size`       items that wait before each stage, and results that wait for the consumer; default: 100
-    `ordered`          results come in the order of the items (default); False: as they are completed
+    `ordered`          True (default): results come in the order of the items; False: as they are completed
     `on_error`         "stop" (default): the first item that fails ends the run; "skip": it becomes a dead letter
     `max_failures`     under "skip", the number of failures beyond which the run ends: a whole number counts them, a float
                        from 0.0 to 1.0 is a share of the items that the failing stage has received so far (at least 100),
@@ -91,9 +91,9 @@ class PipelineManager:
         return self
 
     def tune(self, *, workers: Mapping[str, int] | None = None, queue_size: int | None = None) -> "PipelineManager":
-        """Change what was told, before the start: the workers of stages, by name, and the size of all queues.
+        """Change the number of workers of stages, by name, and the size of all queues, before the start.
 
-        In a stage with a sub-task pool, `workers` are those that do its sub-tasks.
+        For a stage with a sub-task pool, this is the number of its `sub_workers`.
         """
         self._check_not_started("tune")
         check_count("queue_size", queue_size, optional=True)
@@ -123,7 +123,7 @@ class PipelineManager:
         return self
 
     def observe(self, observer: Observer) -> "PipelineManager":
-        """Tell an observer of the run, which has not started."""
+        """Add an observer of the run, before the start."""
         self._check_not_started("observe")
         check_type("observer", observer, Observer)
         self._plan.observers.append(observer)
@@ -155,7 +155,7 @@ class PipelineManager:
         their workers. Interrupted (Ctrl-C), the run is stopped and ended before this raises. Raises RuntimeError where
         it could only wait for itself: in a worker, and in the loop over the results.
         """
-        check_seconds("timeout", timeout or None)  # 0 is a glance.
+        check_seconds("timeout", timeout or None)  # 0 seconds: do not wait.
         run = self._run
         if run is not None and run.waits_for(current_thread()):
             raise RuntimeError(
@@ -198,7 +198,7 @@ class PipelineManager:
 
     def _check_not_started(self, method: str) -> None:
         if self._run is not None:
-            raise RuntimeError(f"{method}() after the start: stages are as they are once run() or start() is called")
+            raise RuntimeError(f"{method}() after the start: after run() or start() a pipeline does not change")
 
     def _position(self, stage: str) -> int:
         if stage not in self.stage_names:

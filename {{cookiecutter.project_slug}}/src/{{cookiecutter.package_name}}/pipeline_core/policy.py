@@ -16,10 +16,10 @@ class Nothing:
     """The class of NOTHING."""
 
 
-NOTHING: Final[Any] = Nothing()  # Stands where an item or an output would.
+NOTHING: Final[Any] = Nothing()  # Stands for no item, or no output: None may be either.
 KEPT_DEAD_LETTERS = 1000
-SHARE_FROM = 100  # Items of which a share of failures begins to say something.
-BACKOFF, MAX_BACKOFF = 0.1, 30.0  # Seconds before the first retry, which double with each; and the longest.
+SHARE_FROM = 100  # A share of failures is judged of at least this many items.
+BACKOFF, MAX_BACKOFF = 0.1, 30.0  # Seconds: the most before the first retry, doubled with each one; and its limit.
 
 Call = Callable[[Any], Any]
 Hand = Any  # Whoever has an item in hand, a lane or a place of a crew: its `index`, `attempt`, `retried` and `meter`.
@@ -77,7 +77,7 @@ class Policy:
 
     def give_up_or_wait(self, error: BaseException, item: Any, hand: Hand) -> Failure | None:
         """The Failure after the last attempt; None once the pause before the next one is over. Raises Closed after a stop."""
-        if isinstance(error, Closed) and self.stop_event.is_set():  # Before a stop, it is another pipeline's.
+        if isinstance(error, Closed) and self.stop_event.is_set():  # Without a stop, it comes from another pipeline.
             raise Closed  # Not `error`, whose traceback would refer to this frame.
         if hand.attempt > self.retries or not isinstance(error, Exception):  # SystemExit and the like end the run.
             return self.failure(error, item, hand)
@@ -126,7 +126,7 @@ class Policy:
                 logger.exception("a generator raised when it was closed")
 
     def judge(self, failure: Failure) -> Failure | None:
-        """Make a dead letter of it, or raise the PipelineError that ends the run. What is returned travels on in its place.
+        """Make a dead letter of it, or raise the PipelineError that ends the run. A failure that is returned goes on in its place.
 
         Where `max_failures` is set in an ordered run, failures travel to the end of the pipeline, so that the order of the
         items decides which of them is one too many.
@@ -145,7 +145,7 @@ class Policy:
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
     ) -> PipelineError:
-        """The PipelineError that `cause` makes. Ctrl-C is raised instead: it is no item's failure."""
+        """A PipelineError with this cause. Ctrl-C is raised instead: it is no item's failure."""
         if is_ctrl_c(cause):
             raise cause
         if self.skip:
@@ -154,7 +154,7 @@ class Policy:
 
 
 class DeadLetters:
-    """The dead letters of one run, and the judgement of how many are too many. Any thread may call.
+    """The dead letters of one run, which decide when there are too many. Any thread may call.
 
     `max_failures`  a count, or a share from 0.0 to 1.0 of the items that the failing stage has received so far
     `travel`        whether failures travel to the end of the pipeline, and are added there
@@ -166,7 +166,7 @@ class DeadLetters:
         self.kept: list[DeadLetter] = []  # The first KEPT_DEAD_LETTERS; the callback sees all.
         self.count = 0
         self.travel = ordered and max_failures is not None
-        self.travelling: dict[Failure, None] = {}  # On their way; an insertion-ordered set.
+        self.travelling: dict[Failure, None] = {}  # Failures that have not arrived; an ordered set.
         self._max_failures, self._callback = max_failures, callback
         self._lock = Lock()
 

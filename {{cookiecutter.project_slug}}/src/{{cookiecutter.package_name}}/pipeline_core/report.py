@@ -1,4 +1,4 @@
-"""What a run did, in numbers that add up."""
+"""The numbers of a run."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from .errors import DeadLetter, PipelineError
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage. Each item that it received has one of four outcomes, each counted for itself; none is computed.
+    """One stage. Each item that it received has one of four outcomes. Each outcome is counted; none is computed.
 
     `received`  items taken in; `processed` of them gave output, `filtered` gave none, `failed` raised (in the last of
                 their attempts), and `aborted` were in when the run ended
@@ -50,11 +50,11 @@ class StageReport:
 
 @dataclass(frozen=True)
 class PipelineReport:
-    """A whole run; while it runs, a glance at it.
+    """A whole run; while it goes on, its numbers so far.
 
     `state`          "new", "running", "completed", "stopped" (by `stop()` or a consumer that left) or "failed"
     `seconds`        since the start, or from start to end
-    `read`           items that the source gave; `source_failed` of them it could not make, `source_aborted` never got in
+    `read`           items that the source gave; `source_failed` of them it could not make, `source_aborted` never reached a stage
     `delivered`      results that the consumer got; `undelivered` ones were on their way when the run ended
     `skipped`        dead letters; `dead_letters` are the first 1,000 of them
     `error`          what ended the run
@@ -93,7 +93,7 @@ class PipelineReport:
         return max(self.stages, key=lambda stage: stage.busy, default=None)
 
     def imbalances(self) -> list[str]:
-        """The sums that are wrong, of a run that has ended. Not empty: a bug in the pipeline's core."""
+        """The sums that are wrong after the end of a run. If there are any, the core has a bug."""
         found = []
         given, giver = self.read - self.source_failed - self.source_aborted, "the source"
         for stage in self.stages:

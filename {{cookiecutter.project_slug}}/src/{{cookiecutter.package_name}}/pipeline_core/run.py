@@ -54,7 +54,7 @@ class Run(Flow):
             self.stop()
 
     def start(self) -> None:
-        """Start the supervisor, once. Raises RuntimeError if there is no thread to be had."""
+        """Start the supervisor, once. Raises RuntimeError if no thread can be started."""
         try:
             if not self.threads:
                 self.threads.append(self._spawn(self._supervise, "supervisor"))
@@ -93,7 +93,7 @@ class Run(Flow):
             self.completed = not self.stopping
         except GeneratorExit:
             self.delivered += 1
-            # A garbage collection may strike in a thread, or under a lock, for which this would wait.
+            # The garbage collector may run in a thread, or under a lock, that this would wait for.
             collected = sys.is_finalizing() or (current_thread() != self.consumer and not self.closing)
             raise
         except PipelineError as error:

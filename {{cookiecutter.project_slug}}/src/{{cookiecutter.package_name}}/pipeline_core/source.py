@@ -93,7 +93,7 @@ class Source:
         return self.policy.judge(failure) or NOTHING
 
     def abort(self, item: Any) -> None:
-        """Count an item that nobody takes."""
+        """Count an item that no stage has taken."""
         self.aborted += type(item) is not Failure
 
     def plain_loop(self) -> Generator[Any, None, None]:
@@ -118,7 +118,7 @@ class Source:
 
     def _fail(self, error: BaseException) -> None:
         """Let what the source raised end the run. Closed is what a put raises after a stop."""
-        if not (isinstance(error, Closed) and self.outbox.closed):  # Else it is another pipeline's.
+        if not (isinstance(error, Closed) and self.outbox.closed):  # Else it comes from another pipeline.
             failure = error if isinstance(error, PipelineError) else self.policy.blame(error, "read")
             failure.__traceback__ = None  # It refers to frames that refer to this source.
             self.failure = self.failure or failure

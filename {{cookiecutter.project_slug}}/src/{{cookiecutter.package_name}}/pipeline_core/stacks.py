@@ -1,4 +1,4 @@
-"""What the threads of a pipeline are doing right now, for people who wait for them."""
+"""Where the threads of a pipeline are, for the log and for TimeoutError."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ _CORE = os.path.dirname(__file__)
 
 
 def stacks(stages: Sequence[Stage], *, only_busy: bool) -> str:
-    """The stacks of the stages' threads, innermost call last; `only_busy`: of those inside of your own code.
+    """The stacks of the stages' threads, innermost call last; `only_busy`: of those that are in a worker's code.
 
     Without a GIL a thread's frames must not be read while it runs, or Python may crash ("Python support for free
     threading", Python's HOWTOs): then this names the stages that have items in hand.

@@ -119,7 +119,7 @@ class Stage:
             raise Closed
 
     def cancel(self) -> None:
-        """Let go of everything but the calls in flight."""
+        """End everything but the calls in flight."""
         self.outbox.cancel()
         self.inbox.cancel()  # After the outbox: it rings the bell of the loop, which then sees both.
         if self.crew is not None:
@@ -127,7 +127,7 @@ class Stage:
         self.ready.set()
 
     def settle(self) -> None:
-        """Close the accounts, after the last thread has left: what nobody took was aborted here."""
+        """Close the accounts, after the last thread has left: items that are still in the inbox are aborted."""
         aborted = self.lane.aborted
         self.lane.abandon(self.inbox.clear())
         if isinstance(self.lane, SerialLane):  # A source function has run ahead.
@@ -201,7 +201,7 @@ class Stage:
         try:
             with suppress(Closed):
                 work()
-        except BaseException as error:  # If it is no PipelineError, the core is to blame: an item in hand is lost.
+        except BaseException as error:  # If it is no PipelineError, the core has a bug, and the item in hand is lost.
             self._fail(error if isinstance(error, PipelineError) else self.policy.blame(error, "the core"))
 
     def _fail(self, failure: PipelineError) -> None:

@@ -26,11 +26,12 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
 
     `sub_workers`  threads or child processes in the pool; default: the number of CPUs that this process may use
     `executor`     "thread", or "process" for pure-Python work that holds the GIL; sub-tasks and results are then
-                   pickled, and each child process has a worker of its own with `setup` and `teardown`
-    `window`       items in the pool at a time; default: `sub_workers` and the length of the stage's queue
+                   pickled. Each child process has a worker of its own with `setup` and `teardown`; the one in
+                   this process, which splits and merges, is set up, too
+    `window`       items in the pool at a time; default: `sub_workers` plus the queue size of the stage
 
-    `process_sub_task` runs in the pool, many calls at a time: what it shares needs a lock, unless it stays as `setup`
-    left it. One call of `split` runs at a time, and one of `merge`; they run in threads of the pool, in this process.
+    `process_sub_task` runs in the pool, many calls at a time: attributes of the worker that it changes need a
+    lock. One call of `split` runs at a time, and one of `merge`; they run in threads of the pool, in this process.
     """
 
     _is_pool = True
@@ -127,7 +128,7 @@ class PoolCrew(Crew):
         shares = [(worker, worker.sub_workers or cores()) for worker in stage.workers]
         most = sum(worker.window or size + stage.inbox.capacity for worker, size in shares)
         if stage.workers[0].executor == "process":
-            from .children import Child  # It takes 20 ms to import, which few pipelines need.
+            from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
 
             callers: list[Any] = [Child(stage, index) for index in range(sum(size for _, size in shares))]
         else:
