@@ -16,7 +16,7 @@ MAX_NAME = 40
 MAX_TEXT = 200
 MAX_SHOWN = 60  # Characters of a bad value that stand in the line about it.
 PROJECT_MODULES = {  # Of all answers together, so that an answer can change later.
-    *("cli", "json_logs", "main", "observers", "options", "pipeline", "pipeline_core", "profile_command", "profiling"),
+    *("cli", "json_logs", "main", "observers", "options", "pipeline", "pipeline_core", "profiling"),
     *("running", "sinks", "sources", "stages"),
 }
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.

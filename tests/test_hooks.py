@@ -187,7 +187,7 @@ def test_t10_yes_and_no_mean_the_same_where_cookiecutter_hands_them_on_as_they_a
 
 @pytest.mark.parametrize("switched", [{"command_line": "no"}, {"diagnosis": "table"}, {"sub_task_pool": "none"}])
 def test_t3_names_of_a_project_stay_taken_whatever_it_has_today(switched: dict[str, str], tmp_path: Path) -> None:
-    for name in ("cli", "profile command", "profiling", "sub task pool", "json logs", "sinks"):
+    for name in ("cli", "profiling", "sub task pool", "json logs", "sinks"):
         (problem,) = problems(tmp_path, stage_names=name, **switched)
         assert "taken by the project itself" in problem
     (problem,) = problems(tmp_path, package_name="typer", **switched)

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from my_pipeline.observers.diagnosis import Diagnosis
-from my_pipeline.observers.history import History
-from my_pipeline.observers.report_file import check_report_path, write_report
+from my_pipeline.observers.report_file import ReportFile
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 
 ITEMS = int(sys.argv[2]) if len(sys.argv) > 2 else 2500
@@ -43,17 +42,13 @@ class Store(BaseWorker[dict[str, Any], dict[str, Any]]):  # type: ignore[misc]
 
 def main() -> None:
     random.seed(1)
-    path = Path(sys.argv[1])
-    check_report_path(path)
     pipeline = PipelineManager(name="my-pipeline", on_error="skip", queue_size=50)
     pipeline.add_worker(Load, name="pre_processing", workers=2)
     pipeline.add_worker(Infer, name="model_inference", workers=6, retries=1)
     pipeline.add_worker(Store, name="post_processing")
-    diagnosis = Diagnosis(pipeline)
-    with History(pipeline, interval=0.25 if ITEMS > 1000 else 0.05) as history:
+    with ReportFile(Diagnosis(pipeline), Path(sys.argv[1]), interval=0.25 if ITEMS > 1000 else 0.05):
         for _ in pipeline.run(range(ITEMS)):
             pass
-    write_report(path, diagnosis.reading(), history)
 
 
 if __name__ == "__main__":

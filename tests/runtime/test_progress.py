@@ -143,7 +143,7 @@ def test_without_a_terminal_there_is_a_log_line_now_and_then(
         for number, _ in enumerate(pipeline.run(range(300))):
             if number == 100:
                 until(lambda: len(lines()) >= 2)
-    assert all(re.fullmatch(r"mixed: \d+ of 300 items, .+/s(, .+ left)?, \d+ failed", line) for line in lines())
+    assert all(re.fullmatch(r"mixed: \d+% \d+/300 .+/s( .+ left)?, \d+ failed", line) for line in lines())
     assert shown(console) == ""
 
 

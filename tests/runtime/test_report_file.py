@@ -1,5 +1,6 @@
 """The report as a file: all that is known, as JSON; and a page that shows it, whatever names and errors are made of."""
 
+import errno
 import json
 import logging
 import re
@@ -21,9 +22,8 @@ needs("observers.report_file")
 from my_pipeline.observers.advice import advise
 from my_pipeline.observers.charts import over_time
 from my_pipeline.observers.diagnosis import Diagnosis
-from my_pipeline.observers.history import History
 from my_pipeline.observers.reading import Reading
-from my_pipeline.observers.report_file import ReportFile, check_report_path, write_report
+from my_pipeline.observers.report_file import ReportFile
 from my_pipeline.observers.units import duration, rate
 from my_pipeline.observers.verdict import judge
 from my_pipeline.pipeline_core import BaseWorker, PipelineError, PipelineManager, StageReport
@@ -43,20 +43,19 @@ class NoText:
         raise RuntimeError("no text")
 
 
-def run(*items: Any, name: str = "p", stage: str = "picky", max_failures: int | None = None) -> tuple[Reading, History]:
-    """A run that is over, in which some items failed."""
+def run(path: Path, *items: Any, name: str = "p", stage: str = "picky", max_failures: int | None = None) -> Reading:
+    """A run that is over, in which some items failed, and its report."""
     pipeline = PipelineManager(name=name, on_error="skip", max_failures=max_failures)
     pipeline.add_worker(Picky, name=stage, retries=1)
     diagnosis = Diagnosis(pipeline)
-    with History(pipeline, interval=0.01) as history, suppress(PipelineError):
+    with suppress(PipelineError), ReportFile(diagnosis, path, interval=0.01):
         list(pipeline.run(items))
-    return diagnosis.reading(), history
+    return diagnosis.reading()
 
 
 def test_the_json_holds_all_that_the_report_and_the_history_say(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    reading, history = run(*range(5))
-    write_report(path, reading, history)
+    reading = run(path, *range(5))
     told = json.loads(path.read_text(encoding="utf-8"))
     plain = "name state seconds read delivered undelivered skipped failed source_busy consumer_busy cpu_seconds"
     for field in [*plain.split(), "source_failed", "source_aborted"]:
@@ -74,7 +73,7 @@ def test_the_json_holds_all_that_the_report_and_the_history_say(tmp_path: Path) 
     (letter,) = told["dead_letters"]
     assert "ValueError: no 3" in letter.pop("traceback")
     assert letter == {"stage": "picky", "index": 3, "item": "3", "error": "ValueError: no 3", "attempts": 2}
-    assert [sample["delivered"] for sample in told["history"]][:: len(history.samples) - 1] == [0, 4]
+    assert [sample["delivered"] for sample in told["history"]][:: len(told["history"]) - 1] == [0, 4]
     assert set(told["history"][0]) == {"seconds", "read", "delivered", "stages"}
     assert set(told["history"][0]["stages"][0]) == {"received", "emitted", "failed", "queued", "queue_size", "busy"}
     assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
@@ -84,10 +83,8 @@ def test_the_json_holds_all_that_the_report_and_the_history_say(tmp_path: Path) 
 def test_the_error_that_ended_the_run_is_told_with_its_traceback(ending: str, tmp_path: Path) -> None:
     path = tmp_path / f"report.{ending}"
     pipeline = PipelineManager().add_worker(Picky, name="picky")
-    diagnosis = Diagnosis(pipeline)
-    with pytest.raises(PipelineError):
+    with pytest.raises(PipelineError), ReportFile(Diagnosis(pipeline), path):
         list(pipeline.run([1, 3]))
-    write_report(path, diagnosis.reading())
     text = path.read_text(encoding="utf-8")
     assert "ValueError: no 3" in text
     if ending == "json":
@@ -100,9 +97,9 @@ def test_the_error_that_ended_the_run_is_told_with_its_traceback(ending: str, tm
 @pytest.mark.parametrize("ending", ["json", "html"])
 def test_a_run_that_has_not_begun_can_be_written_too(ending: str, tmp_path: Path) -> None:
     pipeline = PipelineManager().add_worker(Picky)
-    with History(pipeline) as history:
+    with ReportFile(Diagnosis(pipeline), tmp_path / f"report.{ending}"):
         pass
-    write_report(tmp_path / f"report.{ending}", Diagnosis(pipeline).reading(), history)
+    assert "new" in (tmp_path / f"report.{ending}").read_text(encoding="utf-8")
 
 
 def test_a_last_sample_close_behind_another_makes_no_peak() -> None:
@@ -118,8 +115,7 @@ def test_a_last_sample_close_behind_another_makes_no_peak() -> None:
 def test_names_errors_and_items_can_be_anything(ending: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)  # A captured line with half a character is more than pytest-xdist can send on.
     path = tmp_path / f"report.{ending}"
-    reading, history = run(1, HOSTILE, NoText(), HOSTILE, name=HOSTILE, stage=HOSTILE, max_failures=2)
-    write_report(path, reading, history)
+    run(path, 1, HOSTILE, NoText(), HOSTILE, name=HOSTILE, stage=HOSTILE, max_failures=2)
     text = path.read_text(encoding="utf-8")
     if ending == "json":
         told = json.loads(text)
@@ -161,8 +157,7 @@ class Page(HTMLParser):
 
 def test_the_page_shows_the_numbers_and_fetches_nothing(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    reading, history = run(*range(2000))
-    write_report(path, reading, history)
+    reading = run(path, *range(2000))
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     for shown in (
@@ -187,10 +182,7 @@ def test_the_page_shows_the_numbers_and_fetches_nothing(tmp_path: Path) -> None:
 
 def test_the_page_shows_the_first_20_dead_letters(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    pipeline = PipelineManager(on_error="skip").add_worker(Picky)
-    diagnosis = Diagnosis(pipeline)
-    list(pipeline.run([3] * 30))
-    write_report(path, diagnosis.reading())
+    run(path, *[3] * 30)
     text = path.read_text(encoding="utf-8")
     assert "the first 20 of 30" in text
     assert text.count("ValueError: no 3</strong>") == 20
@@ -199,21 +191,17 @@ def test_the_page_shows_the_first_20_dead_letters(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("report.pdf", r"ends in \.json or \.html"),
-        ("report", r"ends in \.json or \.html"),
+        ("report.pdf", r"does not end in \.json or \.html"),
+        ("report", r"does not end in \.json or \.html"),
         ("none/report.json", "there is no folder .*none: make it first"),
         ("folder.html", "is a folder: name a file in it"),
     ],
 )
 def test_a_path_that_will_not_do_is_refused_in_one_line(name: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "folder.html").mkdir()
-    for refuse in (
-        check_report_path,
-        lambda path: write_report(path, Diagnosis(PipelineManager().add_worker(Picky)).reading()),
-    ):
-        with pytest.raises(ValueError, match=said) as refused:
-            refuse(tmp_path / name)
-        assert "\n" not in str(refused.value)
+    with pytest.raises(ValueError, match=said) as refused:
+        ReportFile(Diagnosis(PipelineManager().add_worker(Picky)), tmp_path / name)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_report_that_was_there_stays_until_the_new_one_is_complete(
@@ -222,14 +210,15 @@ def test_a_report_that_was_there_stays_until_the_new_one_is_complete(
     path = tmp_path / "report.json"
     path.write_text("old", encoding="utf-8")
     written: list[str] = []
+    diagnosis = Diagnosis(PipelineManager().add_worker(Picky))
 
     def replace(part: Path, target: Path) -> None:
         written.append(part.read_text(encoding="utf-8"))
-        raise OSError("the folder is gone")
+        raise OSError(errno.ENOENT, "the folder is gone")
 
     monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(OSError, match="the folder is gone"):
-        write_report(path, Diagnosis(PipelineManager().add_worker(Picky)).reading())
+    with pytest.raises(OSError, match=r"the folder is gone.*report\.json'"), ReportFile(diagnosis, path):
+        pass
     assert path.read_text(encoding="utf-8") == "old"
     assert json.loads(written[0])["state"] == "new"
     assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
@@ -254,11 +243,6 @@ def test_the_file_around_a_run_that_fails_tells_of_the_error(tmp_path: Path) -> 
         list(pipeline.run(range(5)))
     told = json.loads(path.read_text(encoding="utf-8"))
     assert (told["state"], told["error"]["item"]) == ("failed", "3")
-
-
-def test_the_file_around_a_run_is_refused_before_it_begins(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"ends in \.json or \.html"):
-        ReportFile(Diagnosis(PipelineManager().add_worker(Picky)), tmp_path / "report.pdf")
 
 
 def test_a_report_that_cannot_be_written_is_an_error_but_hides_none(

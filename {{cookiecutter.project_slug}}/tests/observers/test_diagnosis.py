@@ -3,7 +3,6 @@
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
-from itertools import count
 
 import pytest
 
@@ -65,14 +64,3 @@ def test_shares_add_up_and_quantiles_are_those_of_the_calls() -> None:
     stage = reading.stages[0]
     assert stage.times.calls == 20
     assert 0.0095 <= stage.p50 <= stage.p95 <= stage.p99
-
-
-def test_it_can_be_read_while_the_run_goes_on_and_stays_as_it_was_at_the_end() -> None:
-    pipeline = PipelineManager(queue_size=2).add_worker(Waits, name="fetch", worker_args={"seconds": 0.01})
-    diagnosis = Diagnosis(pipeline)
-    results = pipeline.run(count())
-    for _ in range(20):
-        next(results)
-    assert judge(diagnosis.reading()).part == "fetch"
-    results.close()
-    assert diagnosis.reading() is diagnosis.reading()

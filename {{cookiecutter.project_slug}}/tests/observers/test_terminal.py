@@ -3,7 +3,6 @@
 import io
 import logging
 import re
-import threading
 from collections.abc import Callable
 
 import pytest
@@ -18,24 +17,21 @@ from {{ cookiecutter.package_name }}.pipeline_core import BaseWorker, PipelineMa
 
 pytestmark = pytest.mark.usefixtures("no_thread_left")
 
+Until = Callable[[Callable[[], object]], None]
+
 
 class Sift(BaseWorker[int, int]):
-    """Drops every second item, fails on number 7, and waits at number 20."""
-
-    def __init__(self, gate: threading.Event) -> None:
-        self.gate = gate
+    """Drops every second item, and fails on number 7."""
 
     def process_item(self, item: int) -> int | None:
-        if item == 20:
-            self.gate.wait()
         if item == 7:
             raise ValueError("seven")
         return None if item % 2 else item
 
 
-def make_pipeline(gate: threading.Event) -> PipelineManager:
-    pipeline = PipelineManager(name="numbers", on_error="skip")
-    return pipeline.add_worker(Sift, name="sift", worker_args={"gate": gate})
+@pytest.fixture
+def pipeline() -> PipelineManager:
+    return PipelineManager(name="numbers", on_error="skip").add_worker(Sift, name="sift")
 
 
 def text(shown: RenderableType, width: int) -> str:
@@ -45,41 +41,30 @@ def text(shown: RenderableType, width: int) -> str:
     return captured.get()
 
 
-def test_the_live_table_counts_filtered_and_failed_items_as_done(
-    gate: threading.Event, until: Callable[[Callable[[], object]], None]
-) -> None:
+def test_the_live_table_counts_filtered_and_failed_items_as_done(pipeline: PipelineManager, until: Until) -> None:
     screen = io.StringIO()
-    pipeline = make_pipeline(gate)
     with Progress(pipeline, Console(file=screen, force_terminal=True, width=100), lambda: 40) as live:
-        pipeline.start(range(40))
-        until(lambda: "20/40" in screen.getvalue())
-        gate.set()
-        pipeline.wait_for_completion()
+        list(pipeline.run(range(40)))
+        until(lambda: "40/40" in screen.getvalue())
     assert re.search(r"numbers .*100% 40/40 .*/s", text(live.table(), 100))
     assert re.search(r"sift +40 +20 +·{8} +\d+% +1\n", text(live.table(), 100))
     assert all(len(line.rstrip()) <= 40 for line in text(live.table(), 40).splitlines())
 
 
 def test_without_a_terminal_there_is_a_log_line_now_and_then(
-    gate: threading.Event,
-    until: Callable[[Callable[[], object]], None],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    pipeline: PipelineManager, until: Until, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY", 0.01)
     caplog.set_level(logging.INFO)
-    pipeline = make_pipeline(gate)
     with Progress(pipeline, Console(file=io.StringIO()), lambda: 40):
-        pipeline.start(range(40))
-        until(lambda: "numbers: 20 of 40 items" in caplog.text)
-        gate.set()
-        pipeline.wait_for_completion()
+        list(pipeline.run(range(40)))
+        until(lambda: "numbers: 100% 40/40" in caplog.text)
 
 
 @pytest.mark.parametrize("width", [80, 200])
-def test_the_report_says_what_became_of_the_items_and_what_limits_the_run(width: int, gate: threading.Event) -> None:
-    gate.set()
-    pipeline = make_pipeline(gate)
+def test_the_report_says_what_became_of_the_items_and_what_limits_the_run(
+    pipeline: PipelineManager, width: int
+) -> None:
     diagnosis = Diagnosis(pipeline)
     list(pipeline.run(range(40)))
     reading = diagnosis.reading()

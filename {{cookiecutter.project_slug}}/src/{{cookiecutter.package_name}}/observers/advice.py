@@ -4,11 +4,13 @@ from .reading import Reading, StageReading
 from .units import duration, rate
 from .verdict import Change, Verdict, judge
 
-FINDINGS = {  # By the reason of the verdict. Those on a stage go on behind "STAGE limits the run: ".
+FINDINGS = {  # By the reason of the verdict, or by its part. Those on a stage go on behind "STAGE limits the run: ".
     "unknown": "Nothing in particular limits the run: the busiest part, {name}, was busy {share}",
     "balanced": "Nothing in particular limits the run: the slowest parts are busy alike ({shares})",
     "hand-over": "Handing items on takes more time than the work on them: let each item carry more",
     "serial": "In the plain loop, {name} takes {share}",
+    "source": "The source limits the run: it was busy with the next item {share}",
+    "consumer": "The consumer limits the run: it was busy with results {share}",
     "waits": "{workers} busy {share}, and wait{s} ({stage.cpu:.0%} CPU)",
     "contention": "{workers} busy {share}, and wait{s} ({stage.cpu:.0%} CPU); a lock, a limiter or a server seems to hold "
     "them up: {stage.times.contention}",
@@ -20,7 +22,6 @@ FINDINGS = {  # By the reason of the verdict. Those on a stage go on behind "STA
     "(up to {longest}), with {stage.window} {items} in hand at most",
 }
 TOO_SHORT = "; its calls are too short for child processes: let each item carry more"
-A_STAGE_OF_PROCESSES = "A stage that does it, with executor='process', workers={then},"
 WAYS = {  # By the setting to change. `where` is the option of the command, if there is one, and the file.
     "workers": "{setting}: {now} -> {then} {where}",
     "queue_size": "{setting}: {now} -> {then} {where}, or ordered=False,",
@@ -30,15 +31,16 @@ WAYS = {  # By the setting to change. `where` is the option of the command, if t
     "free-threaded Python,",
     "workers of the source": "A source of what is quick to get, and a first stage with workers={then} for the rest",
     "workers of the consumer": "A last stage with workers={then} that does it",
-    "processes of the source": A_STAGE_OF_PROCESSES,
-    "processes of the consumer": A_STAGE_OF_PROCESSES,
+    "processes of the source": "A stage that does it, with executor='process', workers={then},",
+    "processes of the consumer": "A stage that does it, with executor='process', workers={then},",
 }
 
 
 def advise(reading: Reading) -> str:
     """What limits the run, and what to change: plain text in one line."""
     verdict = judge(reading)
-    finding = f"{_finding(verdict, reading)}."
+    stage = next((stage for stage in reading.stages if stage.name == verdict.part), None)
+    finding = f"{_finding(verdict, stage, reading)}."
     speed = f"about {rate(verdict.expected)} items a second instead of {rate(verdict.items_per_second)}"
     command = "" if verdict.part in ("source", "consumer") else reading.options.get("profile")
     profile = f"`{command}` tries it" if command else "try it"
@@ -48,25 +50,22 @@ def advise(reading: Reading) -> str:
         return f"{finding} Whether more workers help is unknown: {profile}."
     if not verdict.changes:
         return finding
-    then = f"; then {verdict.then} limits it" if verdict.then else ""
-    ways = _ways(verdict, reading)
+    ways, then = _ways(verdict, stage, reading), f"; then {verdict.then} limits it" if verdict.then else ""
     if verdict.guess:
         return f"{finding} {ways} would bring {speed} if calls do not wait for one another{then}. That is a guess: {profile}."
     return f"{finding} {ways} should bring {speed}{then}."
 
 
-def _finding(verdict: Verdict, reading: Reading) -> str:
+def _finding(verdict: Verdict, stage: StageReading | None, reading: Reading) -> str:
     if not verdict.busy:
         return "Too few items are done to say what limits the run"
-    (name, busy), stage = verdict.busy[0], verdict.stage
+    name, busy = verdict.busy[0]
     words = {"name": name, "share": f"{busy:.0%} of the time", "reading": reading, "stage": stage}
     words["shares"] = ", ".join(f"{name} {share:.0%}" for name, share in verdict.busy)
-    finding = FINDINGS[verdict.reason]
-    if verdict.reason in ("unknown", "balanced", "hand-over", "serial"):
-        return finding.format(**words)
+    if not verdict.part or verdict.reason == "serial":
+        return FINDINGS[verdict.reason].format(**words)
     if stage is None:
-        work = "with the next item" if name == "source" else "with results"
-        return f"The {name} limits the run: it was busy {work} {words['share']}"
+        return FINDINGS[verdict.part].format(**words)
     several, processes = stage.workers > 1, any(change.setting == "processes" for change in verdict.changes)
     words |= {
         "workers": f"its {_workers(stage)} {'were' if several else 'was'}",
@@ -76,7 +75,7 @@ def _finding(verdict: Verdict, reading: Reading) -> str:
         "longest": duration(stage.times.quantile(1.0)),
         "items": "item" if stage.window == 1 else "items",
     }
-    return f"{name} limits the run: {finding.format(**words)}"
+    return f"{name} limits the run: {FINDINGS[verdict.reason].format(**words)}"
 
 
 def _workers(stage: StageReading) -> str:
@@ -84,19 +83,17 @@ def _workers(stage: StageReading) -> str:
     return f"{stage.workers} {'sub-' * bool(stage.pool)}{kind}{plural * (stage.workers > 1)}"
 
 
-def _ways(verdict: Verdict, reading: Reading) -> str:
-    if len(verdict.changes) == 1:
-        return _way(verdict.changes[0], verdict, reading)
-    each = (_option(change, reading) or f"{change.part}: {change.now} -> {change.then}" for change in verdict.changes)
-    return f"More workers in each ({' '.join(each)}{', or' if reading.options else ''} in pipeline.py)"
-
-
-def _way(change: Change, verdict: Verdict, reading: Reading) -> str:
+def _ways(verdict: Verdict, stage: StageReading | None, reading: Reading) -> str:
+    if len(verdict.changes) > 1:
+        plain = "{change.part}: {change.now} -> {change.then}"
+        each = (_option(change, reading) or plain.format(change=change) for change in verdict.changes)
+        return f"More workers in each ({' '.join(each)}{', or' if reading.options else ''} in pipeline.py)"
+    (change,) = verdict.changes
     option, setting = _option(change, reading), change.setting.removeprefix("sub_")
     where = f"({option}, or in pipeline.py)" if option else "(in pipeline.py)"
-    if verdict.stage is None:
+    if stage is None:
         setting += f" of the {change.part}"
-    elif verdict.stage.pool and setting == "processes":
+    elif stage.pool and setting == "processes":
         setting += " of a pool"
     return WAYS[setting].format(**vars(change), where=where)
 

@@ -78,12 +78,14 @@ class Progress:
                 if self._live is not None:
                     self._live.update(self.table(), refresh=True)
                 else:
-                    logger.info("%s", self._line())
+                    glance = self._glance()
+                    numbers, failed = self._numbers(glance), glance.now.failed
+                    logger.info("%s: %s, %d failed", self._pipeline.name, numbers, failed)
 
     def table(self) -> RenderableType:
         """The whole run, and a row a stage, as of now."""
-        glance = self._glance()
-        narrow = self._console.width < NARROW
+        glance, width = self._glance(), self._console.width
+        narrow = width < NARROW
         headings = ("", "in", "queue", "busy") if narrow else ("", "in", "out", "queue", "busy", "failed")
         table = Table.grid(padding=(0, 2, 0, 0))
         for heading in headings:
@@ -99,28 +101,23 @@ class Progress:
                 "failed": Text(f"{stage.failed:,}", style="red" if stage.failed else "dim"),
             }
             table.add_row(*(cells[heading] for heading in headings))
-        return Group(self._headline(glance), table)
-
-    def _headline(self, glance: Glance) -> Text:
-        """The whole run in one line, in which the name is cut to the room that the numbers leave."""
-        width, done, total = self._console.width, glance.done, self._total
-        if not total:
-            said = f"{done:,} items"
-        elif width < NARROW:
-            said = f"{done / total:.0%} {done:,}"
-        else:
-            said = f"{bar(done / total, min(30, width - 50))} {done / total:.0%} {done:,}/{total:,}"
-        numbers = f"{said} {rate(glance.speed)}/s {glance.left}".rstrip()
+        numbers = self._numbers(glance, narrow)
+        if self._total and not narrow:
+            numbers = f"{bar(glance.done / self._total, min(30, width - 50))} {numbers}"
         name = Text(self._pipeline.name, style="bold")
         name.truncate(max(8, width - len(numbers) - 1), overflow="ellipsis")
-        return Text.assemble(name, " ", numbers, no_wrap=True, overflow="ellipsis")
+        return Group(Text.assemble(name, " ", numbers, no_wrap=True, overflow="ellipsis"), table)
 
-    def _line(self) -> str:
-        glance = self._glance()
-        of = f" of {self._total:,}" if self._total else ""
-        left = f", {glance.left}" if glance.left else ""
-        said = f"{glance.done:,}{of} items, {rate(glance.speed)}/s{left}, {glance.now.failed} failed"
-        return f"{self._pipeline.name}: {said}"
+    def _numbers(self, glance: Glance, narrow: bool = False) -> str:
+        """How far the whole run is."""
+        done = f"{glance.done:,}"
+        if not self._total:
+            done += " items"
+        elif narrow:
+            done = f"{glance.done / self._total:.0%} {done}"
+        else:
+            done = f"{glance.done / self._total:.0%} {done}/{self._total:,}"
+        return f"{done} {rate(glance.speed)}/s {glance.left}".rstrip()
 
     def _glance(self) -> Glance:
         report, highest = self._pipeline.report, self._seen[-1][1]

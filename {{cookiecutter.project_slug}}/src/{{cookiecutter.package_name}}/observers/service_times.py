@@ -65,7 +65,7 @@ class ServiceTimes:
         return self.durations[bisect_left(reached, ceil(share * reached[-1]))][0]
 
 
-def bound(number: int) -> float:
+def bound(number: float) -> float:
     """Seconds up to which a call belongs to the bucket with this number, and not to the next."""
     return float(GAMMA**number)
 

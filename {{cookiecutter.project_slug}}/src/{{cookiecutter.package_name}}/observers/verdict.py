@@ -66,7 +66,6 @@ class Verdict:
     `then`      the part that should limit the run then, or "the CPU"; "" if none is known
     `guess`     whether `expected` assumes that calls do not wait for one another
     `busy`      the slowest parts, with the share of the time that each was busy
-    `stage`     the reading of the stage that `part` names
     """
 
     part: str
@@ -77,7 +76,6 @@ class Verdict:
     then: str = ""
     guess: bool = False
     busy: tuple[tuple[str, float], ...] = ()
-    stage: StageReading | None = None
 
 
 def judge(reading: Reading) -> Verdict:
@@ -179,12 +177,11 @@ class _Run:
 
     def _about(self, parts: list[_Part], reason: Reason, rise: float = 1, then: str = "", *changes: Change) -> Verdict:
         """The verdict on the slowest parts, the first of which is the limit unless the reason is one of NO_PART."""
-        now, part = self.reading.items_per_second, parts[0]
-        name = "" if reason in NO_PART else part.stage.name
+        now = self.reading.items_per_second
+        name = "" if reason in NO_PART else parts[0].stage.name
         busy = tuple((part.stage.name, part.stage.busy) for part in parts)
         expected = now * max(1.0, rise) if rise < inf else now
-        stage = part.stage if name and part.is_stage else None
-        return Verdict(name, reason, now, expected, changes, then, busy=busy, stage=stage)
+        return Verdict(name, reason, now, expected, changes, then, busy=busy)
 
     def _bound(self, *without: _Part) -> tuple[float, str]:
         """How far the other parts can follow, and which of them is the first that cannot. The CPU is one of them."""
