@@ -186,9 +186,8 @@ class _Run:
     def _bound(self, *without: _Part) -> tuple[float, str]:
         """How far the other parts can follow, and which of them is the first that cannot. The CPU is one of them."""
         loads = [(part.load, part.stage.name) for part in self.parts if part not in without]
-        loads += [(self.used / (1 if self.one_core else self.reading.cores), "the CPU")]
-        loads += [(self.total / self.reading.cores, "the CPU")]
-        load, name = max(loads)
+        cpu = max(self.used if self.one_core else 0.0, self.total / self.reading.cores)
+        load, name = max([*loads, (cpu, "the CPU")])
         return (1 / load, name) if load else (inf, "")
 
     def _rate(self, part: _Part) -> float:
