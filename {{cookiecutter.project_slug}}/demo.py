@@ -22,8 +22,7 @@ class SimulatedWorker(BaseWorker[int, int]):
     """Sleeps as if it waited for a disk or a model, and sometimes fails."""
 
     def __init__(self, seconds: float, failures: float) -> None:
-        self.seconds = seconds
-        self.failures = failures
+        self.seconds, self.failures = seconds, failures
 
     def setup(self) -> None:
         self.random = random.Random(0)

@@ -1,30 +1,12 @@
-"""What all tests share: a time limit that shows where each thread is, and ways to wait for threads without sleeping."""
+"""What all tests share: ways to wait for threads without sleeping."""
 
-import faulthandler
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
-TIME_LIMIT = 60  # seconds for one test, also for one that waits for threads that never come
 PATIENCE = 10  # seconds that `until` waits for something that takes milliseconds on an idle machine
-
-_stderr = 2
-
-
-def pytest_configure() -> None:
-    global _stderr
-    _stderr = os.dup(2)  # The real one: while tests run, pytest captures what goes to 2.
-
-
-@pytest.fixture(autouse=True)
-def time_limit() -> Iterator[None]:
-    """A test that hangs ends the run, with the stacks of all threads."""
-    faulthandler.dump_traceback_later(TIME_LIMIT, exit=True, file=_stderr)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture

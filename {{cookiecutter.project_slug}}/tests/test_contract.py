@@ -551,11 +551,20 @@ def test_r10_setup_and_teardown_pair_up_in_one_thread_whatever_fails(fails_in: s
     with suppress(PipelineError):
         list(manager.run(range(20), serial=serial))
     places = {(instance, thread) for _, instance, thread in entries}
-    assert len(places) == len({instance for instance, _ in places}) == len({thread for _, thread in places})
+    assert len(places) == len({instance for instance, _ in places})
     for instance, _ in places:
         calls = [method for method, owner, _ in entries if owner == instance]
         assert (calls.count("setup"), calls.count("teardown")) == (1, 1)
         assert (calls[0], calls[-1]) == ("setup", "teardown")
+
+
+def test_r10_each_worker_has_a_thread_of_its_own() -> None:
+    class Meets(Pass):
+        def setup(self) -> None:
+            all_four.wait(20)
+
+    all_four = threading.Barrier(4)
+    list(PipelineManager().add_worker(Meets, workers=4).run(range(20)))
 
 
 def test_r10_a_worker_has_its_name_its_stop_event_and_its_logger_before_setup() -> None:
