@@ -34,16 +34,17 @@ def start(project: Bake, *arguments: str, **more: str) -> subprocess.Popen[str]:
 def test_a_signal_ends_the_run_with_its_code_its_output_and_its_report(
     number: int, code: int, project: Bake, tmp_path: Path
 ) -> None:
-    with start(project, "--dead-letters", str(tmp_path / "letters")) as running:
+    with start(project, "--on-error=skip", "--dead-letters", str(tmp_path / "letters")) as running:
         assert running.stdin is not None
         assert running.stdout is not None
-        running.stdin.write('{"a": 1}\n')
+        running.stdin.write('oops\n{"a": 1}\n')
         running.stdin.flush()
         assert running.stdout.readline() == '{"a": 1}\n'
         running.send_signal(number)
         _, said = running.communicate(timeout=60)
     assert running.returncode == code
     assert [path.name for path in tmp_path.iterdir()] == ["letters.part"]
+    assert json.loads((tmp_path / "letters.part").read_text(encoding="utf-8"))["item"] == "oops"
     assert "stopped after" in said
     assert "Traceback" not in said
     assert said.endswith(f"incomplete: what was written is in {tmp_path / 'letters.part'}\n")

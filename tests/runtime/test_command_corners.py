@@ -212,6 +212,16 @@ def test_what_is_read_is_not_overwritten(arguments: list[str], command: Command,
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"x.part": letter, "x.json": letter}
 
 
+@full
+def test_files_in_which_nothing_is_yet_do_not_stay(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "run.json").mkdir()
+    for arguments in (["--report=run.json"], ["--dead-letters=run.json"], ["--format=text"]):
+        done = command("run", "-q", "-o", "out", *arguments, stdin="bad\n")
+        assert done.returncode != 0
+        assert len(done.stderr.splitlines()) == 1
+        assert names(tmp_path) == ["run.json"]
+
+
 def test_the_output_may_take_the_place_of_the_input(command: Command, tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"1\r\n2")
     assert command("run", "-q", "x", "-o", "x").returncode == 0
