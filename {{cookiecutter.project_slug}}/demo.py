@@ -21,7 +21,7 @@ ITEMS = 600
 class SimulatedWorker(BaseWorker[int, int]):
     """Sleeps as if it waited for a disk or a model, and sometimes fails."""
 
-    def __init__(self, seconds: float, failures: float) -> None:
+    def __init__(self, seconds: float = 0.004, failures: float = 0.0) -> None:
         self.seconds, self.failures = seconds, failures
 
     def setup(self) -> None:
@@ -39,14 +39,11 @@ def simulated_pipeline() -> PipelineManager:
     pipeline = PipelineManager(name="demo", on_error="skip")
     names = build_pipeline().stage_names
     for name in names:
-        slow = name == names[:2][-1]
-        pipeline.add_worker(
-            SimulatedWorker,
-            name=name,
-            workers=8 if slow else 1,
-            retries=1 if slow else 0,
-            worker_args={"seconds": 0.1 if slow else 0.004, "failures": 0.2 if slow else 0.0},
-        )
+        if name == names[:2][-1]:
+            slow = {"seconds": 0.1, "failures": 0.2}
+            pipeline.add_worker(SimulatedWorker, name=name, workers=8, retries=1, worker_args=slow)
+        else:
+            pipeline.add_worker(SimulatedWorker, name=name)
     return pipeline
 
 

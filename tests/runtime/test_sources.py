@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -35,13 +36,13 @@ def test_json_lines_are_the_values_of_all_lines_that_are_not_empty(folder: Path)
 
 
 def test_text_lines_come_without_their_ends_and_empty_ones_count(folder: Path) -> None:
-    source = Source([str(folder / "a.jsonl")], Format.text)
+    source = Source([str(folder / "a.jsonl")], "text")
     assert source.total() == 3
     assert list(source) == ['{"a": 1}', "", '{"a": "é"}']
 
 
 def test_files_are_items_by_their_names_folders_stand_for_all_in_them(folder: Path) -> None:
-    source = Source([str(folder)], Format.files)
+    source = Source([str(folder)], "files")
     names = [Path(name).name for name in source]
     assert names == ["a.jsonl", "b.jsonl", "d.jsonl.gz", "c.jsonl"]
     assert source.total() == 4
@@ -86,7 +87,7 @@ def test_what_is_no_json_or_no_utf_8_is_a_failed_item_with_its_line(tmp_path: Pa
         f"{path}, line 2, is no JSON",
     )
     assert isinstance(no_utf_8, FailedItem)
-    last = list(Source([str(path)], Format.text))[-1]
+    last = list(Source([str(path)], "text"))[-1]
     assert isinstance(last, FailedItem)
     assert "line 3, is no UTF-8" in str(last.error)
 
@@ -140,7 +141,7 @@ def test_a_line_that_comes_in_is_an_item_before_the_next_one_does(tmp_path: Path
     os.close(writer)
 
 
-@pytest.mark.parametrize("form", list(Format))
+@pytest.mark.parametrize("form", get_args(Format))
 def test_a_missing_file_is_refused_at_once(form: Format, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="missing"):
         Source([str(tmp_path / "missing")], form)
