@@ -145,7 +145,7 @@ class Run(Flow):
         """Whether the run cannot end before this thread does something."""
         return not self.finished.is_set() and (thread in self._own or (thread is self.consumer and not self.stopping))
 
-    def _spawn(self, run: Callable[[], None], suffix: str) -> Thread:
+    def _spawn(self, run: Callable[[], object], suffix: str) -> Thread:
         """Start a thread that sees the context variables of whoever started the run."""
         thread = Thread(target=self._context.copy().run, args=(run,), name=f"{self.name}-{suffix}", daemon=True)
         self._own.add(thread)  # Before it runs, and may ask.
@@ -167,7 +167,7 @@ class Run(Flow):
         with ExitStack() as at_the_end:
             for stage in self.stages:
                 at_the_end.enter_context(stage.attended(stage.workers[0], stage.lane.meter))
-            items = self.source.plain_loop()
+            items = self.source.items()
             for stage in self.stages:
                 items = stage.plain_loop(items)
             for item in at_the_end.enter_context(closing(items)):

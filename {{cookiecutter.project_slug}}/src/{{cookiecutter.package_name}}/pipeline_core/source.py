@@ -1,6 +1,9 @@
 """Where the items come from."""
 
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, suppress
+from queue import Full
 from threading import Thread
 from time import perf_counter
 from typing import Any
@@ -13,7 +16,7 @@ GRACE = 0.01  # Seconds that a stop waits for a source that is in its own `next(
 
 
 class Source:
-    """Reads the items of an iterable, in a thread of its own, and feeds the first stage.
+    """Reads the items of an iterable, in a thread of its own, and puts them into the first stage.
 
     In the plain loop, whoever asks for an item reads it, unless the source `always_has_a_thread`.
     """
@@ -26,11 +29,11 @@ class Source:
         self.failure: PipelineError | None = None
         self.ended = 0.0  # When it gave its last item.
         self.reading = True  # In code of the source, which may block for ever.
-        self.draining = self.left_behind = False
+        self.draining = False
         self._thread: Thread | None = None
 
-    def start(self, spawn: Callable[[Callable[[], None], str], Thread]) -> None:
-        self._thread = spawn(self._run, "source")
+    def start(self, spawn: Callable[[Callable[[], object], str], Thread]) -> None:
+        self._thread = spawn(lambda: deque(self.feed(), maxlen=0), "source")
 
     def drain(self) -> None:
         """Read no more. An item in hand still goes in; what a `next()` that is under way returns later is aborted."""
@@ -44,32 +47,29 @@ class Source:
             self._thread.join(GRACE)
             while self._thread.is_alive() and not self.reading:  # It is in our code, and may go on into the source's.
                 self._thread.join(GRACE)
-            self.left_behind = self._thread.is_alive()
             self.ended = self.ended or perf_counter()
 
     def items(self) -> Generator[Any, None, None]:
-        """The items of an iterable, counted."""
+        """The items, for the plain loop."""
+        with closing(self.feed()) as feed, suppress(Closed):
+            while True:
+                while not (self.always_has_a_thread or self.outbox or self.outbox.closed):
+                    next(feed, None)
+                yield self.outbox.get()
+
+    def feed(self) -> Generator[None, None, None]:
+        """Put the items into the first stage, one with each `next()`, and then end the stream."""
         iterator: Any = None
         try:
-            iterator = iter(self.source)
-            while not (self.draining or self.outbox.closed):
-                item = next(iterator, NOTHING)
-                if item is NOTHING or self.left_behind:
-                    break
-                self.reading = False
-                try:
-                    item = self.admit(item)
-                    if item is not NOTHING:
-                        yield item
-                except Closed:
-                    self.abort(item)
-                    raise
+            iterator = self.iterate()
+            while not self.outbox.closed and (item := next(iterator, NOTHING)) is not NOTHING:
+                self.put(item)
                 del item  # It is not kept while the source blocks.
-                self.reading = True  # Stored before the look at `draining`, as `drain` does it the other way round.
+                yield
+                self.resume()
         except BaseException as error:
-            if not (self.reading or isinstance(error, PipelineError)):
-                raise
-            self._fail(error)
+            if type(error) is not GeneratorExit or self.reading:  # Else the plain loop ends here.
+                self._fail(error)
         finally:
             self.reading, self.ended = False, self.ended or perf_counter()
             if isinstance(iterator, Generator):
@@ -77,44 +77,47 @@ class Source:
                     iterator.close()
                 except BaseException as error:
                     self._fail(error)
+            self.outbox.close(self.failure)
 
-    def admit(self, item: Any) -> Any:
-        """Count an item that was read. Returns what goes into the first stage, or NOTHING if it has failed.
+    def iterate(self) -> Iterator[Any]:
+        return iter(self.source)
 
-        Raises Closed for one that fails after the end.
+    def put(self, item: Any, timeout: float | None = None) -> None:
+        """Count an item, and put it into the first stage. Raises Closed, or queue.Full: it is then not counted.
+
+        Raises Closed, too, for what comes after a stop. Nobody waits for that, so it is not counted.
         """
+        self.reading = False  # Stored before the looks: `drain`, and a stop, look at it after they have stored.
+        if self.outbox.cancelled:
+            raise Closed
+        if self.draining:
+            self.outbox.close()
         self.read += 1
-        if type(item) is not FailedItem:
-            return item
+        try:
+            if type(item) is FailedItem:
+                item = self._failed(item)
+            if item is not NOTHING:
+                self.outbox.put(item, timeout)
+        except Full:
+            self.read -= 1
+            raise
+        except Closed:
+            self.aborted += type(item) is not Failure
+            raise
+
+    def resume(self) -> None:
+        """Go back to the source's own code."""
+        self.reading = True  # Stored before the look at `draining`, as `drain` does it the other way round.
+        if self.draining:
+            self.outbox.close()
+
+    def _failed(self, item: FailedItem) -> Any:
+        """What goes into the first stage in the place of an item that failed: a Failure, or NOTHING."""
         if self.outbox.closed:
             raise Closed
         self.failed += 1
         failure = Failure(self.policy.blame(item.error, "read", item.item, self.read - 1))
         return self.policy.judge(failure) or NOTHING
-
-    def abort(self, item: Any) -> None:
-        """Count an item that no stage has taken."""
-        self.aborted += type(item) is not Failure
-
-    def plain_loop(self) -> Generator[Any, None, None]:
-        """The items, for the plain loop. Raises the PipelineError that ends the run."""
-        yield from self.items()
-        if self.failure is not None:
-            raise self.failure
-
-    def feed(self) -> None:
-        """Put all items into the first stage."""
-        self.outbox.put_all(self.items())
-
-    def _run(self) -> None:
-        """What the thread of the source does."""
-        try:
-            self.feed()
-        except BaseException as error:
-            self._fail(error)
-        finally:
-            self.reading, self.ended = False, self.ended or perf_counter()
-            self.outbox.close(self.failure)
 
     def _fail(self, error: BaseException) -> None:
         """Let what the source raised end the run. Closed is what a put raises after a stop."""

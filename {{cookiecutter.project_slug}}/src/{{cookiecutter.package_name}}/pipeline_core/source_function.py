@@ -1,15 +1,14 @@
 """A source that is a function: it puts its items into a queue."""
 
-from collections.abc import Callable, Generator, Iterable
-from contextlib import suppress
-from queue import Full
+from collections.abc import Callable, Iterable, Iterator
+from queue import Full, Queue
 from threading import Event, RLock
 from time import monotonic
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .channel import Channel, Closed
 from .checks import check_callable
-from .policy import NOTHING, Policy
+from .policy import Policy
 from .source import Source
 
 
@@ -21,13 +20,7 @@ class _Sentinel:
 SENTINEL: Final = _Sentinel()  # Put by a source function: there is no more.
 
 
-class Queue(Protocol):
-    """What a source function gets, and what `robust_put` takes: a `queue.Queue`, or the pipeline's own."""
-
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None: ...
-
-
-def robust_put(queue: Queue, item: Any, stop_event: Event, timeout: float = 0.1) -> bool:
+def robust_put(queue: "Queue[Any] | SourceQueue", item: Any, stop_event: Event, timeout: float = 0.1) -> bool:
     """Put an item, waiting for room. Returns False if the pipeline has stopped: the item is still yours.
 
     The pipeline's own queue wakes at once when it stops. A plain `queue.Queue` cannot: while it is full, the event is
@@ -68,8 +61,14 @@ class SourceQueue:
             self._depth += 1
             if self._depth > 1:  # This is in the middle of another put, which may not have rung yet.
                 self._outbox.bell.set()
-            self._put(item, None if timeout is None else max(0.0, timeout - (monotonic() - start)))
+            if item is SENTINEL:
+                self._outbox.close()
+            elif self._outbox.closed and not (self._source.draining or self._outbox.cancelled):
+                raise ValueError("put() after SENTINEL")
+            else:
+                self._source.put(item, None if timeout is None else max(0.0, timeout - (monotonic() - start)))
         finally:
+            self._source.resume()
             self._depth -= 1
             if self._depth:  # This was put in the middle of another put, which may have missed its bell.
                 self._outbox.room_bell.set()
@@ -87,47 +86,15 @@ class SourceQueue:
     def full(self) -> bool:
         return self.qsize() >= self.maxsize
 
-    def _put(self, item: Any, timeout: float | None) -> None:
-        source, outbox = self._source, self._outbox
-        if source.left_behind:
-            raise Closed
-        if item is SENTINEL:
-            outbox.close()
-            return
-        if outbox.closed and not (source.draining or outbox.cancelled):
-            raise ValueError("put() after SENTINEL")
-        source.reading = False  # Stored before the look at `draining`, as `drain` does it the other way round.
-        try:
-            if source.draining:
-                outbox.close()
-            item = source.admit(item)
-            if item is not NOTHING:
-                outbox.put(item, timeout)
-        except Full:
-            source.read -= 1  # It is still the caller's.
-            raise
-        except Closed:
-            source.abort(item)
-            raise
-        finally:
-            source.reading = True
-            if source.draining:
-                outbox.close()
-
 
 class FunctionSource(Source):
     """Calls the function in the source's thread, in the plain loop, too."""
 
     always_has_a_thread = True
 
-    def items(self) -> Generator[Any, None, None]:
-        """What was put, for the plain loop."""
-        with suppress(Closed):
-            while True:
-                yield self.outbox.get()
-
-    def feed(self) -> None:
+    def iterate(self) -> Iterator[Any]:
         self.source(SourceQueue(self), self.policy.stop_event)
+        return iter(())  # It has put what it had.
 
 
 SourceLike = Iterable[Any] | Callable[[SourceQueue, Event], object]
