@@ -59,32 +59,30 @@ class Flow:
         )
 
     def close_accounts(self) -> None:
-        """When nobody works any more: book what is left, and find the error that ended the run."""
+        """When nobody works any more: find the error that ended the run, and book what is left."""
         for stage in self.stages:
             stage.settle()
-        if self.interrupted and self.serial:
+        self.error = self._first_error()
+        state = "failed" if self.error is not None else "completed" if self.completed else "stopped"
+        if self.serial and self.source.read and state != "completed":
             self._balance()
         while self.dead_letters.travelling:  # It did not arrive: its item was still in the pipeline.
             failure, _ = self.dead_letters.travelling.popitem()
             counts: Any = next((stage.lane for stage in self.stages if stage.name == failure.error.stage), self.source)
             counts.failed, counts.aborted = counts.failed - 1, counts.aborted + 1
         self.outbox.clear()
-        self.error = self._first_error()
-        self.ended, self.cpu_ended = perf_counter(), process_time()
-        self.state = "failed" if self.error is not None else "completed" if self.completed else "stopped"
+        self.ended, self.cpu_ended, self.state = perf_counter(), process_time(), state
 
     def _balance(self) -> None:
-        """After Ctrl-C in the plain loop, which may strike between any two counts."""
-        giver: Any = self.source
-        given = giver.read - giver.failed - giver.aborted
-        for lane in [stage.lane for stage in self.stages]:
-            assert isinstance(lane, SerialLane)
-            missing = max(0, lane.received - given)  # It was given, and not yet counted.
-            if missing:
-                giver.aborted, giver.processed = giver.aborted - missing, giver.processed + missing
-            lane.received = given + missing
+        """After the plain loop was left early, between any two counts: what was taken was given, the rest is aborted."""
+        lanes: list[Any] = [stage.lane for stage in self.stages]
+        taken = [*(lane.received for lane in lanes[1:]), self.delivered]
+        given = self.source.read - self.source.failed - self.source.aborted
+        for lane, number in zip(lanes, taken, strict=True):
+            lane.received = max(lane.received, given)
+            lane.processed += max(0, number - lane.emitted)
             lane.aborted = lane.received - lane.processed - lane.filtered - lane.failed
-            giver, given = lane, lane.emitted
+            given = lane.emitted
 
     def _first_error(self) -> BaseException | None:
         """An earlier stage's `setup` comes first, then what ended the results, then what ended a stage, then `teardown`."""

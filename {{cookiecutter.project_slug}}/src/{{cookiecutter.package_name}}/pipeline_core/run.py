@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
+from itertools import filterfalse, repeat, starmap
 from threading import Event, Thread, current_thread
 from time import perf_counter, process_time
 from typing import Any
 
 from .channel import Closed, Signal, attentive
-from .errors import PipelineError
+from .errors import PipelineError, Raised
 from .flow import Flow
 from .observer import teller
 from .plan import Plan
@@ -33,7 +34,7 @@ class Run(Flow):
         self.stop_event = plan.stop_event
         self.launched, self.finished = Event(), Event()
         self.consumer: Thread | None = None  # Which iterates over the results.
-        self.stopping = self.closing = False
+        self.stopping = False
         self.threads: list[Thread] = []  # The supervisor, and after `start` the one that drops the results.
         self._own: set[Thread] = set()  # All threads of this run.
         self._consumer_left, self._wake = Event(), Signal()
@@ -80,11 +81,11 @@ class Run(Flow):
     def results(self) -> Generator[Any, None, None]:
         """Yield the results to the consumer, and raise the error that ended the run."""
         collected, self.consumer = False, current_thread()
-        take = self._next_result if self.dead_letters.travel else self.outbox.get
         try:
             with closing(self.outbox.reading.timed(self._plain_loop())) as outputs:
-                if self.serial:
-                    take = outputs.__next__
+                take = outputs.__next__ if self.serial else self.outbox.get
+                if self.dead_letters.travel:  # Failures that have travelled here are judged, in the order of the items.
+                    take = filterfalse(self.dead_letters.arrives, starmap(take, repeat(()))).__next__
                 self.start()
                 while not self.stopping:
                     yield take()
@@ -94,7 +95,7 @@ class Run(Flow):
         except GeneratorExit:
             self.delivered += 1
             # The garbage collector may run in a thread, or under a lock, that this would wait for.
-            collected = sys.is_finalizing() or (current_thread() != self.consumer and not self.closing)
+            collected = sys.is_finalizing() or current_thread() != self.consumer
             raise
         except PipelineError as error:
             error.__traceback__ = None  # It refers to this frame.
@@ -107,13 +108,10 @@ class Run(Flow):
             self.stop()
             if not collected:
                 self.wait()
-        ended_by = self.error
-        del self, take  # The traceback of the error will refer to this frame, and both of them to the error.
-        try:
-            if ended_by is not None:
-                raise ended_by
-        finally:
-            del ended_by
+        ended_by = Raised(self.error)
+        del self, take, outputs  # The traceback of the error will refer to this frame, and all of them to the error.
+        if ended_by.error is not None:
+            raise ended_by.take()
 
     def stop(self) -> None:
         """End the run. Any thread, and a signal handler, may call."""
@@ -155,12 +153,6 @@ class Run(Flow):
     def _drop_results(self) -> None:
         with suppress(BaseException):  # wait_for_completion raises it.
             deque(self.results(), maxlen=0)
-
-    def _next_result(self) -> Any:
-        """The next result. Failures that have travelled here are judged, in the order of the items."""
-        while self.dead_letters.arrives(result := self.outbox.get()):
-            pass
-        return result
 
     def _plain_loop(self) -> Generator[Any, None, None]:
         """The results of serial mode, worked on in this thread."""
@@ -241,7 +233,6 @@ class Results:
         run.stop()
         if run.waits_for(current_thread()):  # A worker, or the source: it would wait for itself.
             return
-        run.closing = True
         try:
             self._outputs.close()
         except ValueError:  # A thread is in `next`, which the stop ends.
