@@ -1,5 +1,7 @@
-"""Source, stages and channels of a run, and their accounts: the report while it runs, and how they are closed."""
+"""Source, stages and channels of a run, and their accounts: the report while it runs, how they are closed, who is told."""
 
+import logging
+from contextlib import suppress
 from itertools import pairwise
 from time import perf_counter, process_time
 from typing import Any
@@ -7,10 +9,14 @@ from typing import Any
 from .channel import Channel
 from .errors import PipelineError
 from .lane import COUNTERS, SerialLane
+from .observer import teller
 from .plan import Plan
 from .report import PipelineReport, StageReport
 from .source_function import SourceLike, make_source
+from .stacks import stacks
 from .stage import Stage
+
+logger = logging.getLogger(__name__)
 
 
 class Flow:
@@ -73,6 +79,25 @@ class Flow:
         self.outbox.clear()
         self.ended, self.cpu_ended, self.state = perf_counter(), process_time(), state
 
+    def tell_of_the_end(self) -> None:
+        """Log what went wrong, and call the observers."""
+        with suppress(Exception):  # A log handler that raises must not hide the failure.
+            if self.error is not None:
+                logger.error("%s: %s", self.name, self.error)
+            for imbalance in self.report().imbalances():
+                logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
+            if (tell := teller(self.plan.observers, "ended")) is not None:
+                tell(self.report())
+
+    def look_for_a_stall(self, before: object) -> object:
+        """Log the stacks of all workers if the numbers are those of `before`. Returns the numbers of now."""
+        report = self.report()
+        now = report.read, report.delivered, *((s.received, s.emitted, s.retried) for s in report.stages)
+        if now == before:
+            found = stacks(self.stages, only_busy=False)
+            logger.warning("%s: nothing has moved for %s seconds:\n%s", self.name, self.plan.stall_timeout, found)
+        return now
+
     def _balance(self) -> None:
         """After the plain loop was left early, between any two counts: what was taken was given, the rest is aborted."""
         lanes: list[Any] = [stage.lane for stage in self.stages]
@@ -131,7 +156,7 @@ def stage_report(stage: Stage) -> StageReport:
         queued=len(stage.inbox),
         queue_size=stage.inbox.capacity,
         executor=executor,
-        pool=executor if spec.worker_class._is_pool else "",
+        pool=executor if spec.is_pool else "",
         seconds=present / (len(meters) or 1),
         window=1 if crew is None else crew.most,
     )

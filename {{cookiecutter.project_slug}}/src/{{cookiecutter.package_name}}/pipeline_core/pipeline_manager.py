@@ -7,7 +7,7 @@ from threading import Lock, current_thread
 from typing import Any, Literal
 
 from .base_worker import BaseWorker
-from .checks import check_count, check_seconds, check_type, check_worker_args
+from .checks import check_count, check_seconds, check_type
 from .errors import DeadLetter
 from .flow import Flow
 from .observer import Observer
@@ -83,7 +83,8 @@ class PipelineManager:
         name = _stage_name(worker_class) if name is None else name
         queue_size = plan.queue_size if queue_size is None else queue_size
         errors = plan.on_error if on_error is None else on_error
-        told = (name, worker_class, check_worker_args(worker_args), workers, queue_size, errors, retries)
+        check_type("worker_args", {} if worker_args is None else worker_args, Mapping)
+        told = (name, worker_class, dict(worker_args or {}), workers, queue_size, errors, retries)
         spec = StageSpec(*told, batch_size, batch_timeout, "thread" if executor is None else executor)
         if name in ("source", *self.stage_names):
             raise ValueError(f"name must not be 'source' or the name of another stage: {name!r}")
@@ -103,7 +104,7 @@ class PipelineManager:
             position = self._position(name)
             spec = specs[position]
             check_count(f"workers of {name}", number)
-            if spec.worker_class._is_pool:
+            if spec.is_pool:
                 specs[position] = replace(spec, worker_args=spec.worker_args | {"sub_workers": number})
             else:
                 specs[position] = replace(spec, workers=number)

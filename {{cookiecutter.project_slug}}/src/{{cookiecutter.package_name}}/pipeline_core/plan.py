@@ -39,7 +39,8 @@ class StageSpec:
     executor: str
 
     def __post_init__(self) -> None:
-        checks.check_worker(self.worker_class, BaseWorker, self.method, self.worker_args)
+        methods = checks.METHODS_OF_POOLS if self.is_pool else checks.METHODS
+        checks.check_worker(self.worker_class, BaseWorker, self.method, self.worker_args, methods)
         checks.check_name("name", self.name)
         checks.check_count(f"workers of {self.name}", self.workers, at_most=checks.MOST_WORKERS)
         checks.check_count("queue_size", self.queue_size)
@@ -50,8 +51,13 @@ class StageSpec:
         if self.batch_timeout is not None and self.batch_size is None:
             raise ValueError("batch_timeout needs a batch_size")
         checks.check_choice("executor", self.executor, ("thread", "process"))
-        if self.executor == "process" and self.worker_class._is_pool:
+        if self.executor == "process" and self.is_pool:
             raise ValueError("executor of a sub-task pool is said in its worker_args: {'executor': 'process'}")
+
+    @property
+    def is_pool(self) -> bool:
+        """Whether the stage runs sub-tasks in a pool."""
+        return getattr(self.worker_class, "_is_pool", False)
 
     @property
     def method(self) -> str:

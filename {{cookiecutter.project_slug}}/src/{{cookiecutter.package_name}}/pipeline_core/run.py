@@ -1,6 +1,5 @@
 """One run of a pipeline: its threads, from the start to the closing of the accounts."""
 
-import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -14,12 +13,8 @@ from typing import Any
 from .channel import Closed, Signal, attentive
 from .errors import PipelineError, Raised
 from .flow import Flow
-from .observer import teller
 from .plan import Plan
 from .source_function import SourceLike
-from .stacks import stacks
-
-logger = logging.getLogger(__name__)
 
 
 class Run(Flow):
@@ -162,10 +157,7 @@ class Run(Flow):
             items = self.source.items()
             for stage in self.stages:
                 items = stage.plain_loop(items)
-            for item in at_the_end.enter_context(closing(items)):
-                if not self.dead_letters.arrives(item):
-                    yield item
-                del item
+            yield from at_the_end.enter_context(closing(items))
 
     def _supervise(self) -> None:
         try:
@@ -176,7 +168,7 @@ class Run(Flow):
             self.launched.set()
             before: object = None
             while not self._wake.wait(self.plan.stall_timeout):
-                before = self._look_for_a_stall(before)
+                before = self.look_for_a_stall(before)
         except BaseException as error:
             self.error = error
         finally:
@@ -191,14 +183,6 @@ class Run(Flow):
             self.source.join()
             self.settle()
 
-    def _look_for_a_stall(self, before: object) -> object:
-        report = self.report()
-        now = report.read, report.delivered, *((s.received, s.emitted, s.retried) for s in report.stages)
-        if now == before:
-            found = stacks(self.stages, only_busy=False)
-            logger.warning("%s: nothing has moved for %s seconds:\n%s", self.name, self.plan.stall_timeout, found)
-        return now
-
     def settle(self) -> None:
         """Close the accounts: no thread of a stage runs any more."""
         self.stop()
@@ -207,13 +191,7 @@ class Run(Flow):
         finally:
             self.finished.set()
             self.launched.set()
-        with suppress(Exception):  # A log handler that raises must not hide the failure.
-            if self.error is not None:
-                logger.error("%s: %s", self.name, self.error)
-            for imbalance in self.report().imbalances():
-                logger.error("%s: the accounts do not balance: %s", self.name, imbalance)
-            if (tell := teller(self.plan.observers, "ended")) is not None:
-                tell(self.report())
+        self.tell_of_the_end()
 
 
 class Results:

@@ -1,6 +1,7 @@
 """A source that is a function: it puts its items into a queue."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from queue import Full, Queue
 from threading import Event, RLock
 from time import monotonic
@@ -26,14 +27,11 @@ def robust_put(queue: "Queue[Any] | SourceQueue", item: Any, stop_event: Event, 
     The pipeline's own queue wakes at once when it stops. A plain `queue.Queue` cannot: while it is full, the event is
     looked at every `timeout` seconds.
     """
-    while not stop_event.is_set():
-        try:
-            queue.put(item, timeout=timeout)
-            return True
-        except Full:
-            pass
-        except Closed:
-            break
+    with suppress(Closed):
+        while not stop_event.is_set():
+            with suppress(Full):
+                queue.put(item, timeout=timeout)
+                return True
     return False
 
 
@@ -54,7 +52,7 @@ class SourceQueue:
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
         timeout = timeout if block else 0.0
-        start = monotonic()
+        deadline = None if timeout is None else monotonic() + timeout
         if not self._lock.acquire(timeout=-1 if timeout is None else timeout):
             raise Full
         try:
@@ -66,7 +64,7 @@ class SourceQueue:
             elif self._outbox.closed and not (self._source.draining or self._outbox.cancelled):
                 raise ValueError("put() after SENTINEL")
             else:
-                self._source.put(item, None if timeout is None else max(0.0, timeout - (monotonic() - start)))
+                self._source.put(item, None if deadline is None else deadline - monotonic())
         finally:
             self._source.resume()
             self._depth -= 1
