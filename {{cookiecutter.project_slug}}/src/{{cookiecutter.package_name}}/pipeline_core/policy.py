@@ -118,12 +118,8 @@ class Policy:
                 output = tried(hand.meter.call, next, outcome.rest, NOTHING)
         finally:
             output = None  # The traceback of an error refers to this frame.
-            try:
-                outcome.rest.close()
-            except BaseException as error:
-                if is_ctrl_c(error):
-                    raise
-                logger.exception("a generator raised when it was closed")
+            if type(closed := tried(outcome.rest.close)) is Raised:
+                logger.error("a generator raised when it was closed", exc_info=closed.take())
 
     def judge(self, failure: Failure) -> Failure | None:
         """Make a dead letter of it, or raise the PipelineError that ends the run. A failure that is returned goes on in its place.
@@ -178,10 +174,7 @@ class DeadLetters:
                 raise failure
             raised = tried(self._tell, failure, DeadLetter.of(failure))
         if type(raised) is Raised:
-            error = raised.take()
-            if is_ctrl_c(error):
-                raise error
-            raise PipelineError(failure.stage, "on_dead_letter", failure.item, failure.index, cause=error)
+            raise PipelineError(failure.stage, "on_dead_letter", failure.item, failure.index, cause=raised.take())
 
     def _tell(self, failure: PipelineError, letter: DeadLetter) -> None:
         if len(self.kept) < KEPT_DEAD_LETTERS:

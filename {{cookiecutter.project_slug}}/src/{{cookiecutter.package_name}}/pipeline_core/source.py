@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from .channel import Channel, Closed
-from .errors import FailedItem, Failure, PipelineError
+from .errors import FailedItem, Failure, PipelineError, Raised, tried
 from .policy import NOTHING, Policy
 
 GRACE = 0.01  # Seconds that a stop waits for a source that is in its own `next()`.
@@ -72,11 +72,8 @@ class Source:
                 self._fail(error)
         finally:
             self.reading, self.ended = False, self.ended or perf_counter()
-            if isinstance(iterator, Generator):
-                try:
-                    iterator.close()
-                except BaseException as error:
-                    self._fail(error)
+            if isinstance(iterator, Generator) and type(closed := tried(iterator.close)) is Raised:
+                self._fail(closed.take())
             self.outbox.close(self.failure)
 
     def iterate(self) -> Iterator[Any]:
