@@ -83,7 +83,7 @@ class Plan:
     def __post_init__(self) -> None:
         checks.check_name("name", self.name)
         checks.check_count("queue_size", self.queue_size)
-        checks.check_flag("ordered", self.ordered)
+        checks.check_type("ordered", self.ordered, bool)
         checks.check_choice("on_error", self.on_error, ("stop", "skip"))
         if self.max_failures is not None and not (type(self.max_failures) is float and 0 <= self.max_failures <= 1):
             checks.check_count("max_failures (or a share from 0.0 to 1.0)", self.max_failures, at_least=0)
