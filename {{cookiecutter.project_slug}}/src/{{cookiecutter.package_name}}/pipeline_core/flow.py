@@ -134,9 +134,8 @@ def stage_report(stage: Stage) -> StageReport:
     waits = [stage.inbox.reading.seconds(), stage.outbox.writing.seconds(), 0.0]
     if isinstance(lane, SerialLane):
         waits[1] = present - called - waits[0]
-    elif (
-        crew is not None
-    ):  # Its workers wait for tasks, and its loop knows what for: their time is divided as its own is.
+    elif crew is not None:
+        # Its workers wait for tasks, and its loop knows what for: their time is divided as its own is.
         waits[2] = crew.ordering.seconds()
         idle, loop = sum(meter.waits.seconds() for meter in meters), sum(waits)
         waits = [idle * share(wait, loop) for wait in waits]

@@ -159,9 +159,7 @@ class PipelineManager:
         check_seconds("timeout", timeout or None)  # 0 seconds: do not wait.
         run = self._run
         if run is not None and run.waits_for(current_thread()):
-            raise RuntimeError(
-                "wait_for_completion() waits for itself here: leave the worker, or the loop over the results"
-            )
+            raise RuntimeError("wait_for_completion() waits for itself: leave the worker, or the loop over the results")
         if run is None or run.consumer is None:
             raise RuntimeError("nothing runs: call start() first, or iterate over what run() returns")
         if not run.wait(timeout):
