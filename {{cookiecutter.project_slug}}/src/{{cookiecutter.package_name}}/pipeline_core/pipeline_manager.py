@@ -1,7 +1,7 @@
 """Builds a pipeline of stages, runs it once, and reports on it."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from threading import Lock, current_thread
 from typing import Any, Literal
@@ -13,12 +13,40 @@ from .flow import Flow
 from .observer import Observer
 from .plan import Plan, StageSpec
 from .report import PipelineReport
-from .run import Results, Run
+from .run import Run
 from .source_function import SourceLike
 from .stacks import stacks
 
 OnError = Literal["stop", "skip"]
 Executor = Literal["thread", "process"]
+
+
+class Results:
+    """The results of a run, as an iterator. Closing it, in any thread, stops the run and waits for its end."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._outputs = run, run.results()
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._outputs  # A loop over it costs no call of ours, and leaving the loop closes it.
+
+    def __next__(self) -> Any:
+        return next(self._outputs)
+
+    def close(self) -> None:
+        run = self._run
+        run.stop()
+        if run.waits_for(current_thread()):  # A worker, or the source: it would wait for itself.
+            return
+        try:
+            self._outputs.close()
+        except ValueError:  # A thread is in `next`, which the stop ends.
+            if current_thread() is run.consumer:  # This one: a worker of the plain loop, or a signal handler.
+                return
+        if run.consumer is None:  # It never began.
+            run.consumer = current_thread()
+            run.settle()
+        run.wait()
 
 
 class PipelineManager:

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Expansion:
-    """The outcome of a generator: its first output, which belongs to the attempt (NOTHING: there is none), and the rest."""
+    """The outcome of a generator: its first output, which belongs to the attempt, and the generator of the rest."""
 
     first: Any
     rest: Generator[Any, None, None]
@@ -72,7 +72,7 @@ class Policy:
         """A generator is asked for its first output, which belongs to the attempt."""
         if type(given) is not GeneratorType:
             return given
-        first = tried(hand.meter.call, next, given, NOTHING)
+        first = tried(hand.meter.call, next, given, None)
         return first if type(first) is Raised else Expansion(first, given)
 
     def give_up_or_wait(self, error: BaseException, item: Any, hand: Hand) -> Failure | None:
@@ -103,7 +103,7 @@ class Policy:
             return
         output, outcome.first = outcome.first, None
         try:
-            while output is not NOTHING:
+            while not (type(output) is Raised and type(output.error) is StopIteration):
                 if type(output) is Raised:
                     output = self.failure(output.take(), item, hand)
                 elif type(output) is FailedItem:
@@ -115,7 +115,7 @@ class Policy:
                 elif self.stop_event.is_set():
                     raise Closed
                 output = None  # It is not kept while the next one is computed.
-                output = tried(hand.meter.call, next, outcome.rest, NOTHING)
+                output = tried(hand.meter.call, next, outcome.rest)
         finally:
             output = None  # The traceback of an error refers to this frame.
             if type(closed := tried(outcome.rest.close)) is Raised:

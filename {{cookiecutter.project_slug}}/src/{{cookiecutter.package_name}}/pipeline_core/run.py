@@ -2,7 +2,7 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
 from itertools import filterfalse, repeat, starmap
@@ -192,31 +192,3 @@ class Run(Flow):
             self.finished.set()
             self.launched.set()
         self.tell_of_the_end()
-
-
-class Results:
-    """The results of a run, as an iterator. Closing it, in any thread, stops the run and waits for its end."""
-
-    def __init__(self, run: Run) -> None:
-        self._run, self._outputs = run, run.results()
-
-    def __iter__(self) -> Iterator[Any]:
-        return self._outputs  # A loop over it costs no call of ours, and leaving the loop closes it.
-
-    def __next__(self) -> Any:
-        return next(self._outputs)
-
-    def close(self) -> None:
-        run = self._run
-        run.stop()
-        if run.waits_for(current_thread()):  # A worker, or the source: it would wait for itself.
-            return
-        try:
-            self._outputs.close()
-        except ValueError:  # A thread is in `next`, which the stop ends.
-            if current_thread() is run.consumer:  # This one: a worker of the plain loop, or a signal handler.
-                return
-        if run.consumer is None:  # It never began.
-            run.consumer = current_thread()
-            run.settle()
-        run.wait()
