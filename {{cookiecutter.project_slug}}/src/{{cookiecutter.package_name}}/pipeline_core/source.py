@@ -62,11 +62,11 @@ class Source:
         iterator: Any = None
         try:
             iterator = self.iterate()
-            while not self.outbox.closed and (item := next(iterator, NOTHING)) is not NOTHING:
+            while not (self.draining or self.outbox.closed) and (item := next(iterator, NOTHING)) is not NOTHING:
                 self.put(item)
                 del item  # It is not kept while the source blocks.
                 yield
-                self.resume()
+                self.reading = True  # Stored before the look at `draining`, as `drain` does it the other way round.
         except BaseException as error:
             if type(error) is not GeneratorExit or self.reading:  # Else the plain loop ends here.
                 self._fail(error)
@@ -101,12 +101,6 @@ class Source:
         except Closed:
             self.aborted += type(item) is not Failure
             raise
-
-    def resume(self) -> None:
-        """Go back to the source's own code."""
-        self.reading = True  # Stored before the look at `draining`, as `drain` does it the other way round.
-        if self.draining:
-            self.outbox.close()
 
     def _failed(self, item: FailedItem) -> Any:
         """What goes into the first stage in the place of an item that failed: a Failure, or NOTHING."""

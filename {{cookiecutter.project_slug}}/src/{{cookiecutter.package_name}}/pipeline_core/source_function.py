@@ -66,7 +66,9 @@ class SourceQueue:
             else:
                 self._source.put(item, None if deadline is None else deadline - monotonic())
         finally:
-            self._source.resume()
+            self._source.reading = True  # Stored before the look at `draining`, as `drain` does it the other way round.
+            if self._source.draining:
+                self._outbox.close()
             self._depth -= 1
             if self._depth:  # This was put in the middle of another put, which may have missed its bell.
                 self._outbox.room_bell.set()
