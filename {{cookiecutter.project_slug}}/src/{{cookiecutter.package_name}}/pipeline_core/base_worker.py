@@ -5,7 +5,6 @@ from collections.abc import Generator, Mapping, MutableMapping, Sequence
 from threading import Event, current_thread, get_ident
 from typing import Any, Generic, TypeVar
 
-from .crew import build_crew
 from .lane import Lane
 from .policy import Hand
 
@@ -47,8 +46,6 @@ class BaseWorker(Generic[In, Out]):
     index: int
     stop_event: Event
     logger: "logging.LoggerAdapter[logging.Logger]"
-    _is_pool = False  # Whether the stage runs sub-tasks in a pool.
-    _build_crew = staticmethod(build_crew)  # Of a stage with several workers, child processes or a pool.
 
     def setup(self) -> None:
         """Called once, in the worker's thread, before its first item."""

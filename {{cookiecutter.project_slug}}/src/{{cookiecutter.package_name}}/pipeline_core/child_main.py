@@ -75,7 +75,7 @@ class Child:
 
     def begin(self, told: bytes) -> None:
         """Make the worker, in the world as it is at the start of the run, and set it up."""
-        worker_class, worker_args, stage, index, self._batches, thread, environment, folder, levels = pickle.loads(told)
+        worker_class, worker_args, stage, index, method, thread, environment, folder, levels = pickle.loads(told)
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
@@ -87,9 +87,7 @@ class Child:
         worker = worker_class(**worker_args)
         attach(worker, stage, index, stop_event, {get_ident(): self})
         self.worker = worker
-        self._calls = Calls(worker, Meter(), stop_event, batches=self._batches, travel=False)
-        if worker_class._is_pool:
-            self._calls.one = worker.process_sub_task
+        self._calls = Calls(worker, method, Meter(), stop_event, travel=False)
         Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
         worker.setup()
 
@@ -97,14 +95,17 @@ class Child:
         """An outcome for each argument, and the seconds and CPU seconds of all the calls."""
         indexes, arguments = pickle.loads(message)
         start, cpu, outcomes = perf_counter(), process_time(), []
-        call = self._calls.batch(arguments) if self._batches else self._calls.one
+        call = self._calls.batch(arguments) if self._calls.batches else self._calls.one
         for self.index, argument in zip(indexes, arguments, strict=True):
-            given = tried(call, argument)
+            try:
+                given = call(argument)
+            except BaseException as error:
+                given = _told(Raised(error))
             if type(given) is GeneratorType:
                 outputs, given = given, Expanded()
                 if (ended := tried(given.extend, outputs)) is not None:
                     given.append(_told(ended))
-            outcomes.append(_told(given))
+            outcomes.append(given)
         self.index = None
         return outcomes, perf_counter() - start, process_time() - cpu
 

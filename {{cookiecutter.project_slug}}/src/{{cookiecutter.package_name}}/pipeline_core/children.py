@@ -16,11 +16,9 @@ from .child_main import Expanded, serve
 from .crew import Crew, Owner, Place
 from .errors import Failure, Raised, tried
 from .lane import Calls, unless_failed
-from .policy import Call
+from .policy import SPECIAL, Call
 
-CHUNK = 1e-3  # Seconds of calls that are sent at once, by their measured service time.
-MESSAGE = 1e-4  # Seconds that a message and its answer take: calls that are quicker together are not shared out.
-MOST = 64  # Calls that are sent at once.
+NOT_PLAIN = SPECIAL | {id(Expanded)}
 GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was starting: Ctrl-C reaches both.
 
 
@@ -32,15 +30,18 @@ class Child(Calls):
     """A child process with a worker of its own, which makes the calls. One that has died is replaced at the next call."""
 
     executor = "process"
+    together, alone = 1.25e-3, 1e-4  # Seconds; see `most`. A message and its answer take the latter.
+    streams = False  # They have all come.
     _context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     _starting = Lock()  # multiprocessing starts one process at a time.
     _process: Any = None
     _stopping: Any = None  # The end of a pipe. The child stops when it is closed.
 
-    def __init__(self, stage: Owner, index: int) -> None:
+    def __init__(self, stage: Owner, index: int, method: str) -> None:
         self._spec, self._index, self._name = stage.spec, index, f"{stage.pipeline}-{stage.spec.name}-{index}"
-        self.meter, self.batches, self._hands = stage.meter(), stage.spec.batch_size is not None, stage.hands
-        self._stop_event, self._service_time = stage.policy.stop_event, CHUNK
+        self.meter, self._method, self._hands = stage.meter(), method, stage.hands
+        self.meter.usual, self.batches = self.together, method == "process_batch"  # One call at first.
+        self._stop_event, self._travel = stage.policy.stop_event, stage.policy.dead_letters.travel
         self._set_up = partial(stage.set_up, worker=self)
 
     @property
@@ -52,7 +53,7 @@ class Child(Calls):
         """Start it, and wait until its worker is set up. Raises what its `setup` raised."""
         spec = self._spec
         levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", __package__ or "")}
-        told = (spec.worker_class, spec.worker_args, spec.name, self._index, self.batches, self._name)
+        told = (spec.worker_class, spec.worker_args, spec.name, self._index, self._method, self._name)
         pickled = pickle.dumps((*told, dict(os.environ), os.getcwd(), levels))
         self._pipe, theirs = self._context.Pipe()
         stop, stopping = self._context.Pipe(duplex=False)
@@ -91,22 +92,27 @@ class Child(Calls):
         if (stopping := self._stopping) is not None:
             stopping.close()
 
-    def most(self, lying: int, size: int) -> int:
-        """How many calls to send at once: about a millisecond's worth, and its share of those that lie there or MESSAGE's worth."""
-        share = max(-(-lying // size), int(MESSAGE / self._service_time))
-        return max(1, min(int(CHUNK / self._service_time), share, MOST))
-
     def chunk(self, place: Any, crew: Crew) -> tuple[list[Any], Call]:
         places: list[Place] = [place]
         if not self.batches:
-            places += crew.more_tasks(self.most(len(crew.tasks) + 1, crew.size) - 1)
+            number = len(place.items)
+            places += crew.more_places(self.most(self.meter.usual, (len(crew.tasks) + 1) * number, crew.size) - number)
         indexes: list[int] = []
         items: list[Any] = []
         for place in places:
-            wanted = [item for item in place.items if type(item) is not Failure]
+            wanted = [item for item in place.items if type(item) is not Failure] if self._travel else place.items
             indexes += range(place.index, place.index + len(wanted))
             items += wanted
-        return places, unless_failed(self.send(indexes, items))
+        outcomes = self._perform(indexes, items) if items else []
+        if self.batches or self._travel or not NOT_PLAIN.isdisjoint(map(id, map(type, outcomes))):
+            return places, unless_failed(partial(_next_of, deque(outcomes)))
+        start = 0
+        for place in places:  # The quick way.
+            start, begin = start + len(place.items), start
+            place.meter, place.done[:] = self.meter, outcomes[begin:start]
+            place.todo.clear()
+            crew.finish(place)
+        return [], self.measured
 
     def sub_tasks(self, chunk: list[Any]) -> Call:
         """The same for sub-tasks, each a job of a pool and a position there."""
@@ -114,8 +120,7 @@ class Child(Calls):
 
     def send(self, indexes: list[int], arguments: list[Any]) -> Call:
         """Have the child make these calls. Returns what to call for each of them in turn, as if it were made here."""
-        outcomes = deque(self._perform(indexes, arguments)) if arguments else deque()
-        return lambda argument: _opened(outcomes.popleft())
+        return partial(_next_of, deque(self._perform(indexes, arguments) if arguments else ()))
 
     def measured(self, argument: Any) -> Any:
         """One call, for the item that this thread has in hand."""
@@ -127,7 +132,7 @@ class Child(Calls):
         try:
             if type(answer) is not Raised:
                 outcomes, seconds, cpu_seconds = answer
-                self._service_time += (max(seconds / len(arguments), 1e-6) - self._service_time) / 4
+                self.meter.usual += (max(seconds / len(arguments), 1e-6) - self.meter.usual) / 4
                 self.meter.record(start, seconds, cpu_seconds, len(arguments))
                 return outcomes  # type: ignore[no-any-return]
             if isinstance(answer.error, Closed):
@@ -191,6 +196,11 @@ class Child(Calls):
         if process is not None:
             self._pipe.close()
             process.join()
+
+
+def _next_of(outcomes: deque[Any], argument: Any) -> Any:
+    """What the next call gave in the child."""
+    return _opened(outcomes.popleft())
 
 
 def _opened(outcome: Any) -> Any:

@@ -1,12 +1,12 @@
 """Several workers of one stage: its loop submits places to them, and takes the outcomes back in the order of the items."""
 
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from functools import partial
 from inspect import isgeneratorfunction
-from itertools import chain
-from threading import get_ident
+from itertools import chain, repeat, starmap
+from threading import Lock, get_ident
 from time import perf_counter
 from typing import Any, Final
 
@@ -17,58 +17,82 @@ from .lane import Bursts, Calls, drained
 from .policy import NOTHING, SPECIAL, Call, Expansion, Part
 
 ANY: Final[Any] = object()  # Stands for whichever place is finished next.
+PATIENCE = 1e-3  # Seconds that items wait for one another in a place.
 Owner = Any  # The Stage that a crew works for. Its module imports this one.
+Builder = Callable[[Owner, bool], "Crew"]
+BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes of workers: pools.
 
 
 class Place:
-    """The items of one call of a crew. It belongs to its worker until `outcomes` is set, and then to the loop."""
+    """Items in a row, while a crew has them in hand. One worker makes their calls, one after another.
 
-    __slots__ = ("attempt", "index", "items", "left", "meter", "outcomes", "retried")
+    `items`     those that the loop has not taken back; `todo` of them, in reverse, have not begun
+    `done`      outcomes that follow, which the loop takes back at any time; an expansion is a Stream
+    `expands`   whether there may be a Stream; `begun`: whether a worker has taken it; `finished`: no more outcomes come
+    `index`     the position of the item in hand among those that the stage received; `end`: of the first one behind them
+    """
+
+    __slots__ = (
+        "attempt", "begun", "done", "end", "expands", "finished", "index", "items", "meter", "retried", "todo",
+    )  # fmt: skip
     meter: Meter  # Of the thread that works on it.
-    left: Any  # Of an expansion: NOTHING if it gave something, a Failure if it failed, else None.
-    outcomes: Any  # A list: one for each item, or the stream of an expansion.
 
-    def __init__(self, items: list[Any], index: int) -> None:
-        self.items, self.index, self.retried, self.attempt, self.outcomes = items, index, 0, 1, None
+    def __init__(self, items: list[Any], index: int, end: int) -> None:
+        self.items, self.todo, self.index, self.end = items, items[::-1], index, end
+        self.done: list[Any] = []
+        self.retried, self.attempt = 0, 1
+        self.begun = self.expands = self.finished = False
+
+
+class Stream(Channel[Any]):
+    """The outputs of an expansion. `left` is its outcome then: NOTHING if it gave something, a Failure, or None."""
+
+    left: Any = None
 
 
 class Crew:
     """Threads, each with calls of its own to make. What they work on are places, and any thread may `finish` one.
 
-    Only the loop of the stage, which gets its bursts here, reads the inbox, counts, judges and keeps the order. How it and the
-    workers meet without a lock for each item, and why nobody sleeps for ever, is told in the README: store first, look
-    second.
+    Only the loop of the stage, which gets its bursts here, reads the inbox, counts, judges and keeps the order. How it
+    and the workers meet without a lock for each item, and why nobody sleeps for ever, is told in the README: store first,
+    look second.
 
-    `most`  places that may be in hand: one for each worker, and as many more as the stage's queue is long. Expansions, whose
-            outputs wait for their turn in a stream each, are two for each worker
+    Items whose calls take microseconds share a place. Where one of them takes much longer, the loop gives the others to
+    other workers.
+
+    `most`    places that may be in hand: one for each worker, and as many more as the stage's queue is long. Expansions,
+              whose outputs wait for their turn in a stream each, are two for each worker
+    `singly`  no two items share a place
+    `pooled`  the stage's workers are set up in the loop's thread, and serve all threads of the crew
     """
 
-    shares_workers = False  # Whether the workers are set up in the loop's thread, and serve all threads of the crew.
-
-    def __init__(self, stage: Owner, callers: Sequence[Calls], most: int, ordered: bool) -> None:
+    def __init__(
+        self, stage: Owner, callers: Sequence[Calls], most: int, *, ordered: bool, singly: bool, pooled: bool = False
+    ) -> None:
         self.lane, self.inbox, self.outbox, self.hands = stage.lane, stage.inbox, stage.outbox, stage.hands
         self.callers, self.size, self.executor = callers, len(callers), callers[0].executor
-        self.most, self.ordered = most, ordered
+        self.most, self.ordered, self.singly, self.pooled = most, ordered, singly, pooled
         self.batch_size: int = 1
         self.batch_timeout: float | None = None
-        # Who is set up in each thread, what it measures, and what it does.
-        self.members = [(calls.worker, calls.meter, partial(self.work, calls)) for calls in callers]
         self.bell = stage.inbox.bell  # Wakes the loop: for an item, the end, the awaited place, or a worker that left.
         self.ordering = Waits()  # Of the loop, for the head of the order.
         self.in_hand: set[Place] = set()
-        self.window: deque[Place] = deque()  # To be handed on: in the order of the items, or as they are finished.
-        self.streaming: list[Place] = []  # Expansions that are being handed on.
+        self.held = 0  # Their items.
+        self.window: deque[Place] = deque()  # To be taken back: in the order of the items, or those that said so.
+        self.told: list[Place] = []  # Without order: those that were in the window, and are not finished.
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
-        self.latest = 0  # The index of the place finished last; see `finish`.
+        self.latest = 0  # The index of the place that was told of last; see `tell`.
         self.tasks: deque[Any] = deque()  # What workers take.
         self.idle: deque[Signal] = deque()  # The bells of the workers that sleep.
+        self.taking = Lock()  # Whoever takes a task holds it, and the loop while it cuts places.
+        self.watched = False  # The loop will soon see whether an item waits for a slow one of its place.
         self.taken = 0  # Items that came in.
         self.ended = self.broken = False  # The loop has left; a worker has left before the end.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
+        self._more = 0  # Items that may be in hand beyond `most`: a child has several at once, if they are quick.
         self._items, self._outcomes = deque[Any](), deque[Any]()  # What is being handed on.
-        popleft = self._outcomes.popleft
-        self._outcome: Call = lambda item: popleft()
+        self._outcome: Call = partial(next, starmap(self._outcomes.popleft, repeat(())))  # Whatever it is called with.
 
     # What the loop does.
 
@@ -77,11 +101,10 @@ class Crew:
         return self.lane.run(self.bursts())  # type: ignore[no-any-return]
 
     def bursts(self) -> Bursts:
-        """What the loop hands on next, again and again, until all is done. What is in hand then is aborted."""
+        """What the loop hands on next, until nothing is left. Items that are in hand when it is closed are aborted."""
         try:
             while not self.outbox.closed:  # Else what is finished would be gathered for nobody.
                 ended, nothing_ready = self._fill(), True
-                self.awaited = (self.window[0] if self.window else None) if self.ordered else ANY
                 for burst in self._ready():
                     nothing_ready = False
                     yield burst
@@ -92,25 +115,28 @@ class Crew:
         finally:
             self._end()
 
+    def room(self) -> int:
+        """How many more items may be in hand."""
+        return self.most * self.batch_size + self._more - self.held - len(self._batch)
+
     def _fill(self) -> bool:
-        """Submit the items in the inbox, up to the most that may be in hand. Returns whether the stream has ended.
+        """Submit what lies in the inbox, as far as there is room in hand. Returns whether the stream has ended.
 
         If room is left, the bell will ring for the next item and for the end.
         """
         ended, size = False, self.batch_size
         try:
-            while (
-                not self.outbox.closed
-                and (room := (self.most - len(self.in_hand)) * size - len(self._batch)) > 0
-                and self.inbox.ready()
-            ):
-                if size == 1:
-                    for item in self.inbox.burst(room)[1]:
-                        self._batch.append(item)
+            while not self.outbox.closed and (room := self.room()) > 0 and self.inbox.ready():
+                number = size
+                if size == 1 and not self.singly:
+                    each = max([calls.meter.usual for calls in self.callers])
+                    number = self.callers[0].most(each, min(room, len(self.inbox)), self.size)
+                    self._more = (number - 1) * self.size if self.executor == "process" else 0
+                for item in self.inbox.burst(room)[1]:
+                    self._batch.append(item)
+                    if len(self._batch) == number:
                         self._submit()
-                    continue
-                self._batch.extend(self.inbox.burst(size - len(self._batch))[1])
-                if len(self._batch) == size:
+                if size == 1 and self._batch:
                     self._submit()
         except Closed:
             ended = True
@@ -124,69 +150,127 @@ class Crew:
         return ended
 
     def _submit(self) -> None:
-        place = Place(self._batch, self.taken)
-        self.taken += len(self._batch)
-        if self.lane.policy.dead_letters.travel:  # A failure of an earlier stage is no item of this one.
-            self.taken -= sum(type(item) is Failure for item in self._batch)
+        index, self.taken = self.taken, self.taken + self._received(self._batch)
+        place = Place(self._batch, index, self.taken)
+        self.held += len(self._batch)
+        self.watched = self.watched or (self.executor == "thread" and self.batch_size == 1 < len(self._batch))
         self._batch, self._deadline = [], None
         self.in_hand.add(place)
         if self.ordered:
             self.window.append(place)
         self.tasks.append(place)
 
-    def _ready(self) -> Bursts:
-        """What can be handed on now: the outcomes of finished places, and the outputs that lie in streams."""
-        while self.window and self.window[0].outcomes is not None and not (self.ordered and self.streaming):
-            place, self.awaited = self.window.popleft(), None
-            self.lane.retried += place.retried
-            if type(place.outcomes[0]) is Channel:
-                self.streaming.append(place)
-            else:
-                self._take_back(place, place.outcomes)
-        if self._items:
-            yield self._outcome, drained(self._items)
-        for place in list(self.streaming):
-            stream = place.outcomes[0]
-            try:
-                if stream.ready():
-                    yield Part, stream.burst(len(stream))[1]
-            except Closed:
-                self.streaming.remove(place)
-                self._take_back(place, [place.left])
-                yield self._outcome, drained(self._items)
+    def _received(self, items: list[Any]) -> int:
+        """How many items these are: a failure of an earlier stage, on its way, is none."""
+        if not self.lane.policy.dead_letters.travel:
+            return len(items)
+        return sum(type(item) is not Failure for item in items)
 
-    def _take_back(self, place: Place, outcomes: list[Any]) -> None:
-        self.in_hand.remove(place)
-        self._items.extend(place.items)
-        self._outcomes.extend(outcomes)
-        place.items.clear()  # Each is let go of when it has been handed on.
-        outcomes.clear()
+    def _ready(self) -> Bursts:
+        """What can be handed on now: outcomes, and the outputs that lie in streams."""
+        if self.ordered:
+            while self.window:
+                place = self.awaited = self.window[0]  # Stored before the look.
+                if not (place.done or place.finished):
+                    break
+                if not (yield from self._taken_back(place)):
+                    break
+                self.window.popleft()
+        else:
+            self.awaited = ANY
+            self.told += drained(self.window)
+            for place in list(self.told):
+                if (yield from self._taken_back(place)):
+                    self.told.remove(place)
+        if self._items:
+            self.awaited = None  # The loop does not sleep next.
+            yield self._outcome, drained(self._items)
+
+    def _taken_back(self, place: Place) -> Generator[Any, None, bool]:
+        """Take what is done of a place, and hand on what lies in its stream. Returns whether that was all of it."""
+        finished, number = place.finished, len(place.done)  # In this order: what is finished is whole.
+        while number and place.expands:
+            number, stream = 1, place.done[0]
+            if type(stream) is Stream:
+                if self._items:
+                    yield self._outcome, drained(self._items)
+                if place.todo:
+                    self._cut()
+                try:
+                    ready = stream.ready()
+                except Closed:
+                    place.done[0] = stream.left
+                else:
+                    if ready:
+                        yield Part, stream.burst(len(stream))[1]
+                    return False
+            self._take(place, 1)
+            number = len(place.done)
+        self._take(place, number)
+        if finished and place in self.in_hand:
+            self.in_hand.remove(place)
+            self.lane.retried += place.retried
+        return finished
+
+    def _take(self, place: Place, number: int) -> None:
+        self._outcomes.extend(place.done[:number])
+        self._items.extend(place.items[:number])
+        del place.done[:number], place.items[:number]
+        self.held -= number
+
+    def _cut(self) -> None:
+        """Give each item that waits in a worker's place a place of its own, so that other workers take it."""
+        with self.taking:
+            for place in reversed(list(self.window if self.ordered else self.in_hand)):
+                if place.begun and place.todo:
+                    self.watched = False
+                    with suppress(IndexError):
+                        while True:
+                            self._cut_off(place, place.todo.pop(0))
+        self.wake_one()
+
+    def _cut_off(self, place: Place, item: Any) -> None:
+        """Give the last item of a place one of its own, behind it and in front of all tasks."""
+        place.items.pop()
+        end, place.end = place.end, place.end - self._received([item])
+        own = Place([item], place.end, end)
+        self.in_hand.add(own)
+        if self.ordered:
+            self.window.insert(self.window.index(place) + 1, own)
+        else:
+            self.told.append(place)  # What it has done is taken back, too.
+        self.tasks.appendleft(own)
 
     def _sleep(self) -> None:
-        waits = self.inbox.reading if len(self.in_hand) < self.most else self.ordering
-        start = waits.begin()
-        self.bell.wait(None if self._deadline is None else self._deadline - perf_counter())
+        waits = self.inbox.reading if self.room() > 0 else self.ordering
+        start, timeout = waits.begin(), PATIENCE if self.watched else None
+        rang = self.bell.wait(timeout if self._deadline is None else self._deadline - perf_counter())
         waits.end(start)
+        if self.watched and not rang:
+            self.watched = False  # Until a worker takes more than one item.
+            self._cut()
 
     def _end(self) -> None:
         """Count what is in hand as aborted, and end the streams."""
         self.inbox.cancel()
         self.dismiss()
-        self.lane.abandon([*self._items, *self._batch, *chain.from_iterable([place.items for place in self.in_hand])])
         for place in self.in_hand:
-            if place.outcomes and type(place.outcomes[0]) is Channel:
-                place.outcomes[0].cancel()
+            if place.expands:
+                for outcome in list(place.done):
+                    if type(outcome) is Stream:
+                        outcome.cancel()
+        self.lane.abandon([*self._items, *self._batch, *chain.from_iterable([place.items for place in self.in_hand])])
 
     def dismiss(self) -> None:
-        """Tell the workers to leave."""
+        """Send the workers home."""
         self.ended = True
         self.tasks.clear()
         while self.wake_one():
             pass
 
     def forget(self) -> None:
-        """Drop all references to items, after the workers have left."""
-        for places in self.window, self.in_hand, self.streaming, self._batch, self._items, self._outcomes:
+        """Release all items. No thread works on them any more."""
+        for places in self.window, self.told, self.in_hand, self._batch, self._items, self._outcomes:
             places.clear()
         self.awaited = None
 
@@ -194,31 +278,49 @@ class Crew:
 
     def work(self, calls: Calls) -> None:
         """What the thread of a worker does between `setup` and `teardown`."""
-        bell, policy, me = Signal(), self.lane.policy, get_ident()
+        bell, me = Signal(), get_ident()
         while (place := self.next_task(bell, calls.meter)) is not None:
             self.hands[me] = place
             places, call = calls.chunk(place, self)
             if self.ended:  # What a batch gave is not wanted any more.
                 return
             for place in places:
-                place.meter, self.hands[me], outcomes = calls.meter, place, []
-                for item in place.items:
-                    place.attempt, outcome = 1, tried(call, item)
-                    if id(type(outcome)) in SPECIAL:
-                        outcome = policy.outcome(outcome, calls.measured, item, place)
-                    outcomes.append(outcome)
-                    if len(place.items) > 1:
-                        place.index += type(item) is not Failure
-                self.hand_over(place, outcomes)
+                self.make(place, call, calls)
             self.hands[me] = None
-            del place, places, outcomes, outcome, item, call
+            del place, places, call
+
+    def make(self, place: Place, call: Call, calls: Calls) -> None:
+        """Make the calls of a place, as far as the loop has not cut it."""
+        policy, todo, done, several = self.lane.policy, place.todo, place.done, len(place.todo) > 1
+        place.meter, self.hands[get_ident()] = calls.meter, place
+        if several and calls.streams and not self.watched:
+            self.watched = True
+            self.bell.set()
+        while todo and not self.ended:
+            try:
+                item = todo.pop()
+            except IndexError:
+                break
+            outcome = tried(call, item)
+            if id(type(outcome)) in SPECIAL:
+                outcome = policy.outcome(outcome, calls.measured, item, place)
+            if type(outcome) is Expansion and calls.streams:
+                self.stream(place, outcome, item)
+            else:
+                done.append(outcome)
+            if several:
+                place.index, place.attempt = place.index + (type(item) is not Failure), 1
+            item = outcome = None
+        self.finish(place)
 
     def next_task(self, bell: Signal, meter: Meter) -> Any:
         """Wait for the next task, and return it; None at the end."""
         tasks, idle = self.tasks, self.idle
         while not (self.ended or self.outbox.closed):
             try:
-                task = tasks.popleft()
+                with self.taking:
+                    task = tasks.popleft()
+                    task.begun = True
             except IndexError:
                 start = meter.waits.begin()
                 idle.append(bell)
@@ -232,12 +334,13 @@ class Crew:
                 return task
         return None
 
-    def more_tasks(self, most: int) -> list[Any]:
-        """Take up to this many more tasks, without waiting."""
-        found: list[Any] = []
+    def more_places(self, most: int) -> list[Place]:
+        """More of the places that lie there, of at most so many items."""
+        found: list[Place] = []
         with suppress(IndexError):
-            while len(found) < most:
+            while self.tasks and len(self.tasks[0].items) <= most:
                 found.append(self.tasks.popleft())
+                most -= len(found[-1].items)
         return found
 
     def add_task(self, task: Any) -> None:
@@ -253,31 +356,31 @@ class Crew:
             return False
         return True
 
-    def hand_over(self, place: Place, outcomes: list[Any]) -> None:
-        """Finish the place. An expansion gets a channel, which is then filled: outputs leave as they come, within its bound."""
-        if type(outcomes[0]) is not Expansion or len(outcomes) > 1:
-            self.finish(place, outcomes)
-            return
-        stream: Channel[Any] = Channel(max(1, self.inbox.capacity // self.most), self.bell)
-        stream.writing = place.meter.waits
-        self.finish(place, [stream])
+    def stream(self, place: Place, expansion: Expansion, item: Any) -> None:
+        """Fill a stream with the outputs of an expansion, so that they leave as they come, within its bound."""
+        stream = Stream(max(1, self.inbox.capacity // self.most), self.bell)
+        stream.writing, place.expands = place.meter.waits, True
+        place.done.append(stream)
+        self.tell(place)
         if self.ended:  # `_end` may not have seen the stream.
             stream.cancel()
-        stream.put_all(self._streamed(outcomes.pop(), place))
+        stream.put_all(self._streamed(expansion, item, place, stream))
         stream.close()
 
-    def _streamed(self, expansion: Expansion, place: Place) -> Generator[Any, None, None]:
-        """The outputs of an expansion. What is left for its item is then in its place."""
-        place.left = None
-        for output in self.lane.policy.outputs(expansion, place.items[0], place):
-            place.left = output if type(output) is Failure else NOTHING
-            if place.left is NOTHING:
+    def _streamed(self, expansion: Expansion, item: Any, place: Place, stream: Stream) -> Generator[Any, None, None]:
+        for output in self.lane.policy.outputs(expansion, item, place):
+            stream.left = output if type(output) is Failure else NOTHING
+            if stream.left is NOTHING:
                 yield output
             del output
 
-    def finish(self, place: Place, outcomes: list[Any]) -> None:
+    def finish(self, place: Place) -> None:
         """Give a place back to the loop. Any thread may call."""
-        place.outcomes = outcomes
+        place.finished = True
+        self.tell(place)
+
+    def tell(self, place: Place) -> None:
+        """Have the loop look at a place."""
         if not self.ordered:
             self.window.append(place)
         self.latest = place.index  # This store takes the lock of `awaited =`: it stands between outcomes and look.
@@ -303,8 +406,13 @@ def build_crew(stage: Owner, ordered: bool) -> Crew:
     if spec.executor == "process":
         from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
 
-        callers: list[Calls] = [Child(stage, index) for index in range(spec.workers)]
+        callers: list[Calls] = [Child(stage, index, spec.method) for index in range(spec.workers)]
     else:
         callers = [stage.calls(worker) for worker in stage.workers]
     expands, most = isgeneratorfunction(spec.worker_class.process_item), stage.inbox.capacity // (spec.batch_size or 1)
-    return Crew(stage, callers, len(callers) + (len(callers) if expands else most), ordered)
+    return Crew(stage, callers, len(callers) + (len(callers) if expands else most), ordered=ordered, singly=expands)
+
+
+def crew_builder(worker_class: type) -> Builder:
+    """What builds the crew of a stage with such workers: several, or in child processes, or a pool."""
+    return next((BUILDERS[each] for each in worker_class.__mro__ if each in BUILDERS), build_crew)

@@ -17,6 +17,7 @@ from .errors import Failure, PipelineError, Raised, is_ctrl_c, short
 from .policy import NOTHING, SPECIAL, Call, Part, Policy
 
 Bursts = Generator[tuple[Call, Iterable[Any]], None, None]  # What to call, and the items to call it for.
+MOST = 128  # Items that are worked on together.
 COUNTERS = ("processed", "filtered", "failed", "aborted", "retried")
 
 
@@ -24,13 +25,16 @@ class Calls:
     """How the calls of one worker are made: `one` for an item, `measured` with its time taken, `batch` for several."""
 
     executor = "thread"
+    together, alone = 5e-5, 1e-5  # Seconds; see `most`.
 
-    def __init__(self, worker: Any, meter: Meter, stop_event: Event, *, batches: bool, travel: bool) -> None:
-        self.worker, self.meter, self.batches, self._stop_event = worker, meter, batches, stop_event
-        self.one: Call = self._batch_of_one if batches else worker.process_item
+    def __init__(self, worker: Any, method: str, meter: Meter, stop_event: Event, *, travel: bool) -> None:
+        self.worker, self.meter, self._stop_event = worker, meter, stop_event
+        self.batches = method == "process_batch"
+        self.one: Call = self._batch_of_one if self.batches else getattr(worker, method)
         if travel:
             self.one = unless_failed(self.one)
         self.measured: Call = partial(meter.call, self.one)
+        self.streams = not self.batches  # Whether outputs of an expansion leave as they come.
 
     def batch(self, items: Collection[Any]) -> Call:
         """Process the batch, and return what to call for each of its items: it gives their outputs, or tries each item alone."""
@@ -48,9 +52,28 @@ class Calls:
             errors = [None] * (number - 1) + [None if isinstance(error, Exception) else error]
         return unless_failed(partial(self._alone, deque(errors)))
 
+    def most(self, each: float, lying: int, size: int) -> int:
+        """How many calls to make together, of those that lie there for `size` workers and take `each` seconds.
+
+        At most `together` seconds' worth; and a worker's share of them or, if that is more, `alone` seconds' worth, which
+        is not worth to be shared.
+        """
+        share = max(-(-lying // size), int(self.alone / each))
+        return max(1, min(int(self.together / each), share, MOST))
+
     def chunk(self, place: Any, crew: Any) -> tuple[list[Any], Call]:
         """The places of a crew that are worked on together, this one first, and what to call for each of their items."""
-        return [place], self.batch(place.items) if self.batches else self.measured
+        if self.batches:
+            return [place], self.batch(place.items)
+        number = len(place.todo)
+        if number > self.meter.unmeasured:
+            return [place], self.measured
+        self.meter.unmeasured -= number
+        return [place], self.one
+
+    def sub_tasks(self, chunk: list[Any]) -> Call:
+        """What to call for each of these sub-tasks of a pool: pairs of a job and a position there."""
+        return self.measured
 
     def stop(self) -> None:
         """Tell a worker elsewhere that the run has stopped."""
@@ -127,11 +150,7 @@ class Lane:
                         item = output = NOTHING  # The item is counted there.
                         yield from outputs
                     else:
-                        try:
-                            yield output
-                        except GeneratorExit:  # The plain loop ends here, and has this one.
-                            self.processed, item = self.processed + 1, NOTHING
-                            raise
+                        yield output
                         self.processed += 1
                     item = output = NOTHING  # Nothing is kept while the next item is waited for.
         finally:
@@ -165,11 +184,7 @@ class Lane:
                 for output in outputs:
                     last = output if type(output) is Failure else NOTHING
                     if last is NOTHING:
-                        try:
-                            yield output
-                        except GeneratorExit:  # The plain loop ends here, and has this one.
-                            self.surplus += 1
-                            raise
+                        yield output
                         self.surplus += 1
                     del output
             if last is None:

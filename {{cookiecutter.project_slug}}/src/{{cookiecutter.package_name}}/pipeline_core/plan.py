@@ -7,6 +7,7 @@ from typing import Any
 
 from . import checks
 from .base_worker import BaseWorker
+from .crew import build_crew, crew_builder
 from .errors import DeadLetter
 from .observer import Observer
 from .policy import DeadLetters, Policy
@@ -57,7 +58,7 @@ class StageSpec:
     @property
     def is_pool(self) -> bool:
         """Whether the stage runs sub-tasks in a pool."""
-        return getattr(self.worker_class, "_is_pool", False)
+        return isinstance(self.worker_class, type) and crew_builder(self.worker_class) is not build_crew
 
     @property
     def method(self) -> str:

@@ -33,6 +33,8 @@ class Expansion:
 
     first: Any
     rest: Generator[Any, None, None]
+    index: int
+    attempt: int
 
 
 @dataclass(eq=False)
@@ -73,7 +75,7 @@ class Policy:
         if type(given) is not GeneratorType:
             return given
         first = tried(hand.meter.call, next, given, None)
-        return first if type(first) is Raised else Expansion(first, given)
+        return first if type(first) is Raised else Expansion(first, given, hand.index, hand.attempt)
 
     def give_up_or_wait(self, error: BaseException, item: Any, hand: Hand) -> Failure | None:
         """The Failure after the last attempt; None once the pause before the next one is over. Raises Closed after a stop."""
@@ -105,9 +107,9 @@ class Policy:
         try:
             while not (type(output) is Raised and type(output.error) is StopIteration):
                 if type(output) is Raised:
-                    output = self.failure(output.take(), item, hand)
+                    output = self.failure(output.take(), item, outcome)
                 elif type(output) is FailedItem:
-                    output = self.failure(output.error, output.item, hand)
+                    output = self.failure(output.error, output.item, outcome)
                 if output is not None:
                     yield output
                     if type(output) is Failure:

@@ -9,7 +9,7 @@ from typing import Any
 from .base_worker import BaseWorker, attach
 from .channel import Channel, Closed
 from .clocks import Meter
-from .crew import Crew
+from .crew import Crew, crew_builder
 from .errors import PipelineError
 from .lane import BatchLane, Calls, Lane, SerialLane
 from .observer import teller
@@ -56,11 +56,11 @@ class Stage:
                 raise self.policy.blame(error, "__init__") from error
             attach(worker, self.name, index, self.policy.stop_event, self.hands)
             self.workers.append(worker)
-        if not serial and (in_children or number > 1 or spec.worker_class._is_pool):
-            self.crew = spec.worker_class._build_crew(self, self._plan.ordered)
+        if not serial and (in_children or number > 1 or spec.is_pool):
+            self.crew = crew_builder(spec.worker_class)(self, self._plan.ordered)
             self.crew.batch_size, self.crew.batch_timeout = size or 1, spec.batch_timeout
             self.crew.ordering.observe = self._teller("order")
-            number = len(self.crew.members) + len(self.workers) * self.crew.shares_workers
+            number = self.crew.size + len(self.workers) * self.crew.pooled
         elif serial:
             self.lane = SerialLane(self.inbox, self.policy, self.calls(self.workers[0]), size or 1)
         elif size is not None:
@@ -128,10 +128,7 @@ class Stage:
 
     def settle(self) -> None:
         """Close the accounts, after the last thread has left: items that are still in the inbox are aborted."""
-        aborted = self.lane.aborted
         self.lane.abandon(self.inbox.clear())
-        if isinstance(self.lane, SerialLane):  # A source function has run ahead.
-            self.lane.received += self.lane.aborted - aborted
         if self.crew is not None:
             self.crew.forget()
 
@@ -143,9 +140,9 @@ class Stage:
         self.meters.append(meter)
         return meter
 
-    def calls(self, worker: Any) -> Calls:
-        batches, travel = self.spec.batch_size is not None, self.policy.dead_letters.travel
-        return Calls(worker, self.meter(), self.policy.stop_event, batches=batches, travel=travel)
+    def calls(self, worker: Any, method: str | None = None) -> Calls:
+        travel = self.policy.dead_letters.travel
+        return Calls(worker, method or self.spec.method, self.meter(), self.policy.stop_event, travel=travel)
 
     def _teller(self, what: str) -> Callable[..., None] | None:
         """What tells the observers that a thread has waited for this."""
@@ -159,7 +156,7 @@ class Stage:
         crew = self.crew
         try:
             with suppress(Closed), ExitStack() as at_the_end:
-                for worker in self.workers if crew is None or crew.shares_workers else []:
+                for worker in self.workers if crew is None or crew.pooled else []:
                     at_the_end.enter_context(self.attended(worker, self.lane.meter))
                 if crew is not None:
                     at_the_end.callback(self._dismiss, crew)  # Before the `teardown` of workers that they share.
@@ -176,16 +173,16 @@ class Stage:
             self.hands[get_ident()] = self.lane
             self.outbox.put_all(self.workers[0]._run(self.lane))
         else:
-            for number, member in enumerate(self.crew.members):
-                suffix = f"{'sub-' * self.crew.shares_workers}{number}"
-                self._begin(partial(self._serve, self.crew, *member), suffix)
+            for number, calls in enumerate(self.crew.callers):
+                self._begin(partial(self._serve, self.crew, calls), f"{'sub-' * self.crew.pooled}{number}")
             self.outbox.put_all(self.crew.run())
 
-    def _serve(self, crew: Crew, worker: Any, meter: Meter, work: Callable[[], None]) -> None:
+    def _serve(self, crew: Crew, calls: Calls) -> None:
         """What a thread of a crew does."""
+        shared = crew.pooled and crew.executor == "thread"  # Its worker is set up in the thread of the loop.
         try:
-            with suppress(Closed), self.attended(BaseWorker[Any, Any]() if worker is None else worker, meter):
-                self._guarded(work)
+            with suppress(Closed), self.attended(BaseWorker[Any, Any]() if shared else calls.worker, calls.meter):
+                self._guarded(partial(crew.work, calls))
         finally:
             crew.left()
 

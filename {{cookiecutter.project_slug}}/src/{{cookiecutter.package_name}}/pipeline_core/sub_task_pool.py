@@ -1,7 +1,7 @@
 """A stage that cuts each item into sub-tasks, runs them in a pool of threads or child processes, and joins the results."""
 
-from collections.abc import Iterable
-from functools import partial
+from collections.abc import Iterable, Sequence
+from inspect import isgeneratorfunction
 from threading import Lock, get_ident
 from typing import Any, Generic, Literal, TypeVar
 
@@ -9,11 +9,11 @@ from .base_worker import BaseWorker
 from .channel import Signal
 from .checks import MOST_WORKERS, check_choice, check_count
 from .clocks import Meter
-from .crew import Crew, Owner, Place
+from .crew import BUILDERS, Crew, Owner, Place
 from .errors import Failure, Raised, tried
 from .lane import Calls
 from .machine import cores
-from .policy import SPECIAL, Call
+from .policy import SPECIAL, Call, Expansion
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -34,7 +34,6 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
     lock. One call of `split` runs at a time, and one of `merge`; they run in threads of the pool, in this process.
     """
 
-    _is_pool = True
     sub_workers: int | None = None
     executor: Literal["thread", "process"] = "thread"
     window: int | None = None
@@ -69,27 +68,23 @@ class SubTaskPoolWorker(BaseWorker[In, Out], Generic[In, Sub, SubOut, Out]):
         """The same in one thread, for the plain loop."""
         return self.merge(item, [self.process_sub_task(sub) for sub in self.split(item)])
 
-    @staticmethod
-    def _build_crew(stage: Owner, ordered: bool) -> "PoolCrew":
-        return PoolCrew(stage, ordered)
-
 
 class Job:
     """The sub-tasks of one item. Whoever does the last one merges. After an error no more are begun."""
 
-    __slots__ = ("_lock", "_unfinished", "begun", "failed", "place", "results")
+    __slots__ = ("_lock", "_unfinished", "begun", "failed", "next", "place", "results")
 
     def __init__(self, place: Place, subs: list[Any]) -> None:
         self.place, self.results, self.failed = place, subs, False  # Each result takes the place of its sub-task.
-        self.begun, self._unfinished, self._lock = 0, len(subs), Lock()  # The lock guards all of it.
+        self.begun, self.next, self._unfinished, self._lock = False, 0, len(subs), Lock()  # The lock guards all of it.
 
     def take(self) -> int | None:
         """The position of the next sub-task."""
         with self._lock:
-            position = self.begun
+            position = self.next
             if position >= len(self.results):
                 return None
-            self.begun += 1
+            self.next += 1
             return position
 
     def put(self, position: int, result: Any) -> bool:
@@ -98,22 +93,9 @@ class Job:
             self.results[position] = result
             self._unfinished -= 1
             if type(result) is Raised:
-                self._unfinished -= len(self.results) - self.begun
-                self.failed, self.begun = True, len(self.results)
+                self._unfinished -= len(self.results) - self.next
+                self.failed, self.next = True, len(self.results)
             return not self._unfinished
-
-
-class SubTaskCalls(Calls):
-    """How a thread of a pool calls the worker that it shares with others."""
-
-    def __init__(self, worker: Any, meter: Meter) -> None:
-        self.worker, self.meter, self.measured = None, meter, partial(meter.call, worker.process_sub_task)
-
-    def most(self, lying: int, size: int) -> int:
-        return 1
-
-    def sub_tasks(self, chunk: list[Any]) -> Call:
-        return self.measured
 
 
 class PoolCrew(Crew):
@@ -122,19 +104,9 @@ class PoolCrew(Crew):
     Nobody waits for anybody. Jobs go to the front of the tasks, so that the oldest item is done first.
     """
 
-    shares_workers = True
-
-    def __init__(self, stage: Owner, ordered: bool) -> None:
-        shares = [(worker, worker.sub_workers or cores()) for worker in stage.workers]
-        most = sum(worker.window or size + stage.inbox.capacity for worker, size in shares)
-        if stage.workers[0].executor == "process":
-            from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
-
-            callers: list[Any] = [Child(stage, index) for index in range(sum(size for _, size in shares))]
-        else:
-            callers = [SubTaskCalls(worker, stage.meter()) for worker, size in shares for _ in range(size)]
+    def __init__(self, stage: Owner, callers: Sequence[Calls], most: int, **options: Any) -> None:
+        super().__init__(stage, callers, most, **options)
         self.workers = [(worker, Lock(), Lock()) for worker in stage.workers]  # Which guard `split` and `merge`.
-        super().__init__(stage, callers, most, ordered)
 
     def work(self, calls: Any) -> None:
         """What a thread of the pool does."""
@@ -154,13 +126,13 @@ class PoolCrew(Crew):
     def chunk(self, task: Any, calls: Any) -> list[tuple[Job, int]]:
         """The sub-tasks that are done together, each as its job and its position there: of this task, and of others."""
         chunk: list[tuple[Job, int]] = []
-        most = calls.most(len(self.tasks) + 1, self.size)
+        most = 1 if self.executor == "thread" else calls.most(calls.meter.usual, len(self.tasks) + 1, self.size)
         while True:
             job = self.begin(task, calls.meter) if type(task) is Place else task
             while len(chunk) < most and (position := job.take()) is not None:
                 chunk.append((job, position))
             if len(chunk) == most:
-                if job.begun < len(job.results):
+                if job.next < len(job.results):
                     self.add_task(job)
                 break
             try:
@@ -173,8 +145,9 @@ class PoolCrew(Crew):
         """Split an item. If nothing is to be done for it, that is all."""
         place.meter, self.hands[get_ident()], item = meter, place, place.items[0]
         worker, splitting, _ = self.workers[place.index % len(self.workers)]
+        place.todo.clear()
         if type(item) is Failure:  # Of an earlier stage, on its way.
-            self.finish(place, [item])
+            self.give_back(place, item)
             return Job(place, [])
         with splitting:
             try:
@@ -192,15 +165,22 @@ class PoolCrew(Crew):
         try:
             given = failed or self.merged(job)
             if id(type(given)) not in SPECIAL:
-                self.finish(place, [given])
+                self.give_back(place, given)
                 return
             given = policy.begun(given, place)
             if type(given) is Raised and (given := policy.give_up_or_wait(given.take(), item, place)) is None:
                 self.add_task(place)
             else:
-                self.hand_over(place, [policy.outcome(given, None, item, place)])
+                self.give_back(place, policy.outcome(given, None, item, place))
         finally:
             given = None  # The traceback of an error refers to this frame.
+
+    def give_back(self, place: Place, outcome: Any) -> None:
+        if type(outcome) is Expansion:
+            self.stream(place, outcome, place.items[0])
+        else:
+            place.done.append(outcome)
+        self.finish(place)
 
     def merged(self, job: Job) -> Any:
         """What `merge` gives. If sub-tasks have failed, the first of them, as in the plain loop."""
@@ -210,3 +190,24 @@ class PoolCrew(Crew):
         worker, _, merging = self.workers[job.place.index % len(self.workers)]
         with merging:
             return tried(worker.merge, job.place.items[0], results)
+
+
+def build_pool(stage: Owner, ordered: bool) -> Crew:
+    """A crew for items that are their only sub-task, or one that splits and merges."""
+    shares = [(worker, worker.sub_workers or cores()) for worker in stage.workers]
+    most = sum(worker.window or size + stage.inbox.capacity for worker, size in shares)
+    if stage.workers[0].executor == "process":
+        from .children import Child  # It takes 20 ms to import, which few pipelines need.
+
+        number = sum(size for _, size in shares)
+        callers: list[Any] = [Child(stage, index, "process_sub_task") for index in range(number)]
+    else:
+        callers = [stage.calls(worker, "process_sub_task") for worker, size in shares for _ in range(size)]
+    worker_class = stage.spec.worker_class
+    if (worker_class.split, worker_class.merge) == (SubTaskPoolWorker.split, SubTaskPoolWorker.merge):
+        singly = isgeneratorfunction(worker_class.process_sub_task)
+        return Crew(stage, callers, most, ordered=ordered, singly=singly, pooled=True)
+    return PoolCrew(stage, callers, most, ordered=ordered, singly=True, pooled=True)
+
+
+BUILDERS[SubTaskPoolWorker] = build_pool
