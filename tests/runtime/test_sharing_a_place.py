@@ -14,7 +14,7 @@ ITEMS = 4000
 
 class CallsIt(BaseWorker[int, Any]):
     def __init__(self, call: Callable[[int], Any]) -> None:
-        self.process_item = call  # type: ignore[method-assign]
+        self.process_item = call  # type: ignore[method-assign, assignment]
 
     def process_item(self, item: int) -> Any:
         raise NotImplementedError
@@ -42,7 +42,8 @@ in_order = pytest.mark.parametrize("ordered", [True, False])
 @in_order
 def test_r1_the_items_behind_a_slow_one_are_done_by_others(worker: type, ordered: bool) -> None:
     """The slow call is over when the next 50 items have been done."""
-    done, release = set(), threading.Event()
+    done: set[int] = set()
+    release = threading.Event()
 
     def call(item: int) -> int:
         if item == SLOW:
