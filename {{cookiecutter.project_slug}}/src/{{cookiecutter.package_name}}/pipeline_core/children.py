@@ -13,10 +13,11 @@ from typing import Any
 
 from .channel import Closed
 from .child_main import Expanded, serve
-from .crew import Crew, Owner, Place
+from .crew import Crew, Owner
 from .errors import Failure, Raised, tried
 from .lane import Calls, unless_failed
 from .policy import SPECIAL, Call
+from .tasks import Place
 
 NOT_PLAIN = SPECIAL | {id(Expanded)}
 GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was starting: Ctrl-C reaches both.
@@ -96,7 +97,10 @@ class Child(Calls):
         places: list[Place] = [place]
         if not self.batches:
             number = len(place.items)
-            places += crew.more_places(self.most(self.meter.usual, (len(crew.tasks) + 1) * number, crew.size) - number)
+            most = self.most(self.meter.usual, (len(crew.tasks) + 1) * number, crew.size)
+            while number < most and (more := crew.tasks.take_now(most - number)) is not None:
+                places.append(more)
+                number += len(more.items)
         indexes: list[int] = []
         items: list[Any] = []
         for place in places:

@@ -1,53 +1,24 @@
 """Several workers of one stage: its loop submits places to them, and takes the outcomes back in the order of the items."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from functools import partial
-from inspect import isgeneratorfunction
 from itertools import chain, repeat, starmap
-from threading import Lock, get_ident
+from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
 
-from .channel import Channel, Closed, Signal
-from .clocks import Meter, Waits
+from .channel import Closed, Signal
+from .clocks import Waits
 from .errors import Failure, tried
 from .lane import Bursts, Calls, drained
 from .policy import NOTHING, SPECIAL, Call, Expansion, Part
+from .tasks import Place, Stream, Tasks
 
 ANY: Final[Any] = object()  # Stands for whichever place is finished next.
 PATIENCE = 1e-3  # Seconds that items wait for one another in a place.
 Owner = Any  # The Stage that a crew works for. Its module imports this one.
-Builder = Callable[[Owner, bool], "Crew"]
-BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes of workers: pools.
-
-
-class Place:
-    """Items in a row, while a crew has them in hand. One worker makes their calls, one after another.
-
-    `items`     those that the loop has not taken back; `todo` of them, in reverse, have not begun
-    `done`      outcomes that follow, which the loop takes back at any time; an expansion is a Stream
-    `expands`   whether there may be a Stream; `begun`: whether a worker has taken it; `finished`: no more outcomes come
-    `index`     the position of the item in hand among those that the stage received; `end`: of the first one behind them
-    """
-
-    __slots__ = (
-        "attempt", "begun", "done", "end", "expands", "finished", "index", "items", "meter", "retried", "todo",
-    )  # fmt: skip
-    meter: Meter  # Of the thread that works on it.
-
-    def __init__(self, items: list[Any], index: int, end: int) -> None:
-        self.items, self.todo, self.index, self.end = items, items[::-1], index, end
-        self.done: list[Any] = []
-        self.retried, self.attempt = 0, 1
-        self.begun = self.expands = self.finished = False
-
-
-class Stream(Channel[Any]):
-    """The outputs of an expansion. `left` is its outcome then: NOTHING if it gave something, a Failure, or None."""
-
-    left: Any = None
 
 
 class Crew:
@@ -63,42 +34,38 @@ class Crew:
     `most`    places that may be in hand: one for each worker, and as many more as the stage's queue is long. Expansions,
               whose outputs wait for their turn in a stream each, are two for each worker
     `singly`  no two items share a place
+    `fixed`   never more than `most`: else quick items for child processes may be, so that the next ones lie ready
     `pooled`  the stage's workers are set up in the loop's thread, and serve all threads of the crew
     """
 
     def __init__(
-        self, stage: Owner, callers: Sequence[Calls], most: int, *, ordered: bool, singly: bool, pooled: bool = False
+        self, stage: Owner, callers: Sequence[Calls], most: int, *, singly: bool, pooled: bool, fixed: bool = False
     ) -> None:
         self.lane, self.inbox, self.outbox, self.hands = stage.lane, stage.inbox, stage.outbox, stage.hands
         self.callers, self.size, self.executor = callers, len(callers), callers[0].executor
-        self.most, self.ordered, self.singly, self.pooled = most, ordered, singly, pooled
-        self.batch_size: int = 1
-        self.batch_timeout: float | None = None
+        self.most, self.singly, self.pooled, self.ordered = most, singly, pooled, stage.ordered
+        self.roomy = self.executor == "process" and not fixed
+        self.batch_size, self.batch_timeout = stage.spec.batch_size or 1, stage.spec.batch_timeout
         self.bell = stage.inbox.bell  # Wakes the loop: for an item, the end, the awaited place, or a worker that left.
         self.ordering = Waits()  # Of the loop, for the head of the order.
-        self.in_hand: set[Place] = set()
-        self.held = 0  # Their items.
-        self.window: deque[Place] = deque()  # To be taken back: in the order of the items, or those that said so.
-        self.told: list[Place] = []  # Without order: those that were in the window, and are not finished.
+        self.in_hand, self.held = set[Place](), 0  # And how many items these are.
+        self.window: deque[Place] = deque()  # All places in order; without order, those that have news.
+        self.told: list[
+            Place
+        ] = []  # Without order: those that the loop has taken from the window, and that are not finished.
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
         self.latest = 0  # The index of the place that was told of last; see `tell`.
-        self.tasks: deque[Any] = deque()  # What workers take.
-        self.idle: deque[Signal] = deque()  # The bells of the workers that sleep.
-        self.taking = Lock()  # Whoever takes a task holds it, and the loop while it cuts places.
+        self.tasks = Tasks(stage.outbox)  # What workers take.
         self.watched = False  # The loop will soon see whether an item waits for a slow one of its place.
-        self.taken = 0  # Items that came in.
-        self.ended = self.broken = False  # The loop has left; a worker has left before the end.
+        self.received = 0  # Items that came in.
+        self.broken = False  # A worker has left before the end.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
-        self._more = 0  # Items that may be in hand beyond `most`: a child has several at once, if they are quick.
+        self._more = 0  # Items that may be in hand beyond `most`.
         self._items, self._outcomes = deque[Any](), deque[Any]()  # What is being handed on.
         self._outcome: Call = partial(next, starmap(self._outcomes.popleft, repeat(())))  # Whatever it is called with.
 
     # What the loop does.
-
-    def run(self) -> Generator[Any, None, None]:
-        """The loop of the stage, where others make the calls."""
-        return self.lane.run(self.bursts())  # type: ignore[no-any-return]
 
     def bursts(self) -> Bursts:
         """What the loop hands on next, until nothing is left. Items that are in hand when it is closed are aborted."""
@@ -131,7 +98,7 @@ class Crew:
                 if size == 1 and not self.singly:
                     each = max([calls.meter.usual for calls in self.callers])
                     number = self.callers[0].most(each, min(room, len(self.inbox)), self.size)
-                    self._more = (number - 1) * self.size if self.executor == "process" else 0
+                    self._more = (number - 1) * self.size if self.roomy else 0
                 for item in self.inbox.burst(room)[1]:
                     self._batch.append(item)
                     if len(self._batch) == number:
@@ -146,12 +113,12 @@ class Crew:
             if ended or (self._deadline is not None and perf_counter() >= self._deadline):
                 self._submit()
         if self.tasks:
-            self.wake_one()
+            self.tasks.wake_one()
         return ended
 
     def _submit(self) -> None:
-        index, self.taken = self.taken, self.taken + self._received(self._batch)
-        place = Place(self._batch, index, self.taken)
+        index, self.received = self.received, self.received + self._count(self._batch)
+        place = Place(self._batch, index, self.received)
         self.held += len(self._batch)
         self.watched = self.watched or (self.executor == "thread" and self.batch_size == 1 < len(self._batch))
         self._batch, self._deadline = [], None
@@ -160,7 +127,7 @@ class Crew:
             self.window.append(place)
         self.tasks.append(place)
 
-    def _received(self, items: list[Any]) -> int:
+    def _count(self, items: list[Any]) -> int:
         """How many items these are: a failure of an earlier stage, on its way, is none."""
         if not self.lane.policy.dead_letters.travel:
             return len(items)
@@ -173,20 +140,20 @@ class Crew:
                 place = self.awaited = self.window[0]  # Stored before the look.
                 if not (place.done or place.finished):
                     break
-                if not (yield from self._taken_back(place)):
+                if not (yield from self._collect(place)):
                     break
                 self.window.popleft()
         else:
             self.awaited = ANY
             self.told += drained(self.window)
             for place in list(self.told):
-                if (yield from self._taken_back(place)):
+                if (yield from self._collect(place)):
                     self.told.remove(place)
         if self._items:
             self.awaited = None  # The loop does not sleep next.
             yield self._outcome, drained(self._items)
 
-    def _taken_back(self, place: Place) -> Generator[Any, None, bool]:
+    def _collect(self, place: Place) -> Generator[Any, None, bool]:
         """Take what is done of a place, and hand on what lies in its stream. Returns whether that was all of it."""
         finished, number = place.finished, len(place.done)  # In this order: what is finished is whole.
         while number and place.expands:
@@ -204,15 +171,15 @@ class Crew:
                     if ready:
                         yield Part, stream.burst(len(stream))[1]
                     return False
-            self._take(place, 1)
+            self._move(place, 1)
             number = len(place.done)
-        self._take(place, number)
+        self._move(place, number)
         if finished and place in self.in_hand:
             self.in_hand.remove(place)
             self.lane.retried += place.retried
         return finished
 
-    def _take(self, place: Place, number: int) -> None:
+    def _move(self, place: Place, number: int) -> None:
         self._outcomes.extend(place.done[:number])
         self._items.extend(place.items[:number])
         del place.done[:number], place.items[:number]
@@ -220,26 +187,26 @@ class Crew:
 
     def _cut(self) -> None:
         """Give each item that waits in a worker's place a place of its own, so that other workers take it."""
-        with self.taking:
+        with self.tasks.taking:
             for place in reversed(list(self.window if self.ordered else self.in_hand)):
                 if place.begun and place.todo:
                     self.watched = False
                     with suppress(IndexError):
                         while True:
                             self._cut_off(place, place.todo.pop(0))
-        self.wake_one()
+        self.tasks.wake_one()
 
     def _cut_off(self, place: Place, item: Any) -> None:
         """Give the last item of a place one of its own, behind it and in front of all tasks."""
         place.items.pop()
-        end, place.end = place.end, place.end - self._received([item])
+        end, place.end = place.end, place.end - self._count([item])
         own = Place([item], place.end, end)
         self.in_hand.add(own)
         if self.ordered:
             self.window.insert(self.window.index(place) + 1, own)
         else:
             self.told.append(place)  # What it has done is taken back, too.
-        self.tasks.appendleft(own)
+        self.tasks.push(own)
 
     def _sleep(self) -> None:
         waits = self.inbox.reading if self.room() > 0 else self.ordering
@@ -253,20 +220,13 @@ class Crew:
     def _end(self) -> None:
         """Count what is in hand as aborted, and end the streams."""
         self.inbox.cancel()
-        self.dismiss()
+        self.tasks.end()
         for place in self.in_hand:
             if place.expands:
                 for outcome in list(place.done):
                     if type(outcome) is Stream:
                         outcome.cancel()
         self.lane.abandon([*self._items, *self._batch, *chain.from_iterable([place.items for place in self.in_hand])])
-
-    def dismiss(self) -> None:
-        """Send the workers home."""
-        self.ended = True
-        self.tasks.clear()
-        while self.wake_one():
-            pass
 
     def forget(self) -> None:
         """Release all items. No thread works on them any more."""
@@ -279,10 +239,10 @@ class Crew:
     def work(self, calls: Calls) -> None:
         """What the thread of a worker does between `setup` and `teardown`."""
         bell, me = Signal(), get_ident()
-        while (place := self.next_task(bell, calls.meter)) is not None:
+        while (place := self.tasks.take(bell, calls.meter)) is not None:
             self.hands[me] = place
             places, call = calls.chunk(place, self)
-            if self.ended:  # What a batch gave is not wanted any more.
+            if self.tasks.ended:  # What a batch gave is not wanted any more.
                 return
             for place in places:
                 self.make(place, call, calls)
@@ -296,7 +256,7 @@ class Crew:
         if several and calls.streams and not self.watched:
             self.watched = True
             self.bell.set()
-        while todo and not self.ended:
+        while todo and not self.tasks.ended:
             try:
                 item = todo.pop()
             except IndexError:
@@ -313,56 +273,13 @@ class Crew:
             item = outcome = None
         self.finish(place)
 
-    def next_task(self, bell: Signal, meter: Meter) -> Any:
-        """Wait for the next task, and return it; None at the end."""
-        tasks, idle = self.tasks, self.idle
-        while not (self.ended or self.outbox.closed):
-            try:
-                with self.taking:
-                    task = tasks.popleft()
-                    task.begun = True
-            except IndexError:
-                start = meter.waits.begin()
-                idle.append(bell)
-                if tasks or self.ended:  # They came before the bell was there, and rang nobody.
-                    self.wake_one()
-                bell.wait()
-                meter.waits.end(start)
-            else:
-                if tasks and idle:
-                    self.wake_one()  # It does the same, so that one ring is enough for many tasks.
-                return task
-        return None
-
-    def more_places(self, most: int) -> list[Place]:
-        """More of the places that lie there, of at most so many items."""
-        found: list[Place] = []
-        with suppress(IndexError):
-            while self.tasks and len(self.tasks[0].items) <= most:
-                found.append(self.tasks.popleft())
-                most -= len(found[-1].items)
-        return found
-
-    def add_task(self, task: Any) -> None:
-        """Put a task in front of the others."""
-        self.tasks.appendleft(task)
-        self.wake_one()
-
-    def wake_one(self) -> bool:
-        """Wake one worker, after a task was added. Returns False if none sleeps: only this `popleft`, with its lock, may say so."""
-        try:
-            self.idle.popleft().set()
-        except IndexError:
-            return False
-        return True
-
     def stream(self, place: Place, expansion: Expansion, item: Any) -> None:
         """Fill a stream with the outputs of an expansion, so that they leave as they come, within its bound."""
         stream = Stream(max(1, self.inbox.capacity // self.most), self.bell)
         stream.writing, place.expands = place.meter.waits, True
         place.done.append(stream)
         self.tell(place)
-        if self.ended:  # `_end` may not have seen the stream.
+        if self.tasks.ended:  # `_end` may not have seen the stream.
             stream.cancel()
         stream.put_all(self._streamed(expansion, item, place, stream))
         stream.close()
@@ -391,28 +308,10 @@ class Crew:
 
     def left(self) -> None:
         """Called when a worker has left. Before the end of the stream, this ends the stage."""
-        self.broken = self.broken or not self.ended
+        self.broken = self.broken or not self.tasks.ended
         self.bell.set()
 
     def cancel(self) -> None:
         """End the expansions: their outputs will not be read."""
         for calls in self.callers:
             calls.stop()
-
-
-def build_crew(stage: Owner, ordered: bool) -> Crew:
-    """The crew of a stage with several workers, or of one in child processes."""
-    spec = stage.spec
-    if spec.executor == "process":
-        from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
-
-        callers: list[Calls] = [Child(stage, index, spec.method) for index in range(spec.workers)]
-    else:
-        callers = [stage.calls(worker) for worker in stage.workers]
-    expands, most = isgeneratorfunction(spec.worker_class.process_item), stage.inbox.capacity // (spec.batch_size or 1)
-    return Crew(stage, callers, len(callers) + (len(callers) if expands else most), ordered=ordered, singly=expands)
-
-
-def crew_builder(worker_class: type) -> Builder:
-    """What builds the crew of a stage with such workers: several, or in child processes, or a pool."""
-    return next((BUILDERS[each] for each in worker_class.__mro__ if each in BUILDERS), build_crew)

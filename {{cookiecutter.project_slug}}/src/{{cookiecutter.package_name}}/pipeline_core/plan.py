@@ -7,7 +7,7 @@ from typing import Any
 
 from . import checks
 from .base_worker import BaseWorker
-from .crew import build_crew, crew_builder
+from .crews import build_crew, crew_builder
 from .errors import DeadLetter
 from .observer import Observer
 from .policy import DeadLetters, Policy

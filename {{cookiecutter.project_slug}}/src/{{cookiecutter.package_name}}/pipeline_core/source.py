@@ -112,7 +112,8 @@ class Source:
 
     def _fail(self, error: BaseException) -> None:
         """Let what the source raised end the run. Closed is what a put raises after a stop."""
-        if not (isinstance(error, Closed) and self.outbox.closed):  # Else it comes from another pipeline.
+        ended = self.outbox.closed or self.outbox.cancelled
+        if not (isinstance(error, Closed) and ended):  # Else it comes from another pipeline.
             failure = error if isinstance(error, PipelineError) else self.policy.blame(error, "read")
             failure.__traceback__ = None  # It refers to frames that refer to this source.
             self.failure = self.failure or failure

@@ -9,7 +9,8 @@ from typing import Any
 from .base_worker import BaseWorker, attach
 from .channel import Channel, Closed
 from .clocks import Meter
-from .crew import Crew, crew_builder
+from .crew import Crew
+from .crews import crew_builder
 from .errors import PipelineError
 from .lane import BatchLane, Calls, Lane, SerialLane
 from .observer import teller
@@ -22,14 +23,14 @@ Spawn = Callable[[Callable[[], None], str], Thread]
 class Stage:
     """The workers of one stage, the channel that feeds them and the channel that they feed.
 
-    Its loop runs in a thread of its own: BaseWorker._run for one worker, Crew.run for several. Only that thread writes
+    Its loop runs in a thread of its own: BaseWorker._run for one worker, with the bursts of its crew for several. Only that thread writes
     the counters of `lane`, and only it ends the stream behind the stage, unless the stage fails.
     """
 
     def __init__(
         self, plan: Plan, spec: StageSpec, inbox: Channel[Any], outbox: Channel[Any], earlier: Sequence["Stage"]
     ) -> None:
-        self.spec, self.name, self.pipeline, self._plan = spec, spec.name, plan.name, plan
+        self.spec, self.name, self.pipeline, self.ordered, self._plan = spec, spec.name, plan.name, plan.ordered, plan
         self.policy = plan.policy(spec.name, spec.on_error, spec.retries, spec.method)
         self.inbox, self.outbox, self.lane = inbox, outbox, Lane(inbox, self.policy)
         self.workers: list[BaseWorker[Any, Any]] = []
@@ -57,8 +58,7 @@ class Stage:
             attach(worker, self.name, index, self.policy.stop_event, self.hands)
             self.workers.append(worker)
         if not serial and (in_children or number > 1 or spec.is_pool):
-            self.crew = crew_builder(spec.worker_class)(self, self._plan.ordered)
-            self.crew.batch_size, self.crew.batch_timeout = size or 1, spec.batch_timeout
+            self.crew = crew_builder(spec.worker_class)(self)
             self.crew.ordering.observe = self._teller("order")
             number = self.crew.size + len(self.workers) * self.crew.pooled
         elif serial:
@@ -175,7 +175,7 @@ class Stage:
         else:
             for number, calls in enumerate(self.crew.callers):
                 self._begin(partial(self._serve, self.crew, calls), f"{'sub-' * self.crew.pooled}{number}")
-            self.outbox.put_all(self.crew.run())
+            self.outbox.put_all(self.lane.run(self.crew.bursts()))
 
     def _serve(self, crew: Crew, calls: Calls) -> None:
         """What a thread of a crew does."""
@@ -188,7 +188,7 @@ class Stage:
 
     def _dismiss(self, crew: Crew) -> None:
         """Wait for the threads of a crew to leave: their `teardown` may fail."""
-        crew.dismiss()
+        crew.tasks.end()
         for thread in self.threads:
             if thread is not current_thread():
                 thread.join()

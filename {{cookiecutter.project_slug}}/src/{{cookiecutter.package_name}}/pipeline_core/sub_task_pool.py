@@ -9,11 +9,13 @@ from .base_worker import BaseWorker
 from .channel import Signal
 from .checks import MOST_WORKERS, check_choice, check_count
 from .clocks import Meter
-from .crew import BUILDERS, Crew, Owner, Place
+from .crew import Crew, Owner
+from .crews import BUILDERS
 from .errors import Failure, Raised, tried
 from .lane import Calls
 from .machine import cores
-from .policy import SPECIAL, Call, Expansion
+from .policy import SPECIAL, Expansion
+from .tasks import Place
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -111,7 +113,7 @@ class PoolCrew(Crew):
     def work(self, calls: Any) -> None:
         """What a thread of the pool does."""
         bell, me = Signal(), get_ident()
-        while (task := self.next_task(bell, calls.meter)) is not None:
+        while (task := self.tasks.take(bell, calls.meter)) is not None:
             if chunk := self.chunk(task, calls):
                 self.hands[me] = chunk[0][0].place
                 call = calls.sub_tasks(chunk)
@@ -133,11 +135,10 @@ class PoolCrew(Crew):
                 chunk.append((job, position))
             if len(chunk) == most:
                 if job.next < len(job.results):
-                    self.add_task(job)
+                    self.tasks.push(job)
+                    self.tasks.wake_one()
                 break
-            try:
-                task = self.tasks.popleft()
-            except IndexError:
+            if (task := self.tasks.take_now()) is None:
                 break
         return chunk
 
@@ -169,7 +170,8 @@ class PoolCrew(Crew):
                 return
             given = policy.begun(given, place)
             if type(given) is Raised and (given := policy.give_up_or_wait(given.take(), item, place)) is None:
-                self.add_task(place)
+                self.tasks.push(place)
+                self.tasks.wake_one()
             else:
                 self.give_back(place, policy.outcome(given, None, item, place))
         finally:
@@ -192,7 +194,7 @@ class PoolCrew(Crew):
             return tried(worker.merge, job.place.items[0], results)
 
 
-def build_pool(stage: Owner, ordered: bool) -> Crew:
+def build_pool(stage: Owner) -> Crew:
     """A crew for items that are their only sub-task, or one that splits and merges."""
     shares = [(worker, worker.sub_workers or cores()) for worker in stage.workers]
     most = sum(worker.window or size + stage.inbox.capacity for worker, size in shares)
@@ -205,9 +207,12 @@ def build_pool(stage: Owner, ordered: bool) -> Crew:
         callers = [stage.calls(worker, "process_sub_task") for worker, size in shares for _ in range(size)]
     worker_class = stage.spec.worker_class
     if (worker_class.split, worker_class.merge) == (SubTaskPoolWorker.split, SubTaskPoolWorker.merge):
-        singly = isgeneratorfunction(worker_class.process_sub_task)
-        return Crew(stage, callers, most, ordered=ordered, singly=singly, pooled=True)
-    return PoolCrew(stage, callers, most, ordered=ordered, singly=True, pooled=True)
+        singly, fixed = (
+            isgeneratorfunction(worker_class.process_sub_task),
+            any(worker.window for worker in stage.workers),
+        )
+        return Crew(stage, callers, most, singly=singly, pooled=True, fixed=fixed)
+    return PoolCrew(stage, callers, most, singly=True, pooled=True)
 
 
 BUILDERS[SubTaskPoolWorker] = build_pool

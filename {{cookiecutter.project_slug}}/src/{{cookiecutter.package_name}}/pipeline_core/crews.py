@@ -1,0 +1,28 @@
+"""Which crew a stage gets."""
+
+from collections.abc import Callable
+from inspect import isgeneratorfunction
+
+from .crew import Crew, Owner
+from .lane import Calls
+
+Builder = Callable[[Owner], Crew]
+BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes of workers: pools.
+
+
+def build_crew(stage: Owner) -> Crew:
+    """The crew of a stage with several workers, or of one in child processes."""
+    spec = stage.spec
+    if spec.executor == "process":
+        from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
+
+        callers: list[Calls] = [Child(stage, index, spec.method) for index in range(spec.workers)]
+    else:
+        callers = [stage.calls(worker) for worker in stage.workers]
+    expands, most = isgeneratorfunction(spec.worker_class.process_item), stage.inbox.capacity // (spec.batch_size or 1)
+    return Crew(stage, callers, len(callers) + (len(callers) if expands else most), singly=expands, pooled=False)
+
+
+def crew_builder(worker_class: type) -> Builder:
+    """What builds the crew of a stage with such workers: several, or in child processes, or a pool."""
+    return next((BUILDERS[each] for each in worker_class.__mro__ if each in BUILDERS), build_crew)
