@@ -50,9 +50,7 @@ class Crew:
         self.ordering = Waits()  # Of the loop, for the head of the order.
         self.in_hand, self.held = set[Place](), 0  # And how many items these are.
         self.window: deque[Place] = deque()  # All places in order; without order, those that have news.
-        self.told: list[
-            Place
-        ] = []  # Without order: those that the loop has taken from the window, and that are not finished.
+        self.told: list[Place] = []  # Without order: those from the window that are not finished.
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
         self.latest = 0  # The index of the place that was told of last; see `tell`.
         self.tasks = Tasks(stage.outbox)  # What workers take.
