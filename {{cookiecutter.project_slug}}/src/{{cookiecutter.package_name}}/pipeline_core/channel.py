@@ -40,6 +40,28 @@ class Signal:
         return self._lock.acquire(timeout=timeout)
 
 
+class Gate(Signal):
+    """Like `threading.Event`, which a signal handler that raises may leave locked: this one takes no lock that it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._open = False
+
+    def is_set(self) -> bool:
+        return self._open
+
+    def set(self) -> None:
+        self._open = True
+        super().set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        try:
+            return self._open or super().wait(timeout)
+        finally:
+            if self._open:
+                super().set()  # For the next thread that waits.
+
+
 def attentive(wait: Callable[[float], bool], timeout: float | None) -> bool:
     """Wait at most `timeout` seconds, and let signal handlers run meanwhile. Returns what `wait(seconds)` does.
 

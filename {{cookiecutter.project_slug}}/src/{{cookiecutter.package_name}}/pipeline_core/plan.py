@@ -7,6 +7,7 @@ from typing import Any
 
 from . import checks
 from .base_worker import BaseWorker
+from .channel import Gate
 from .crews import build_crew, crew_builder
 from .errors import DeadLetter
 from .observer import Observer
@@ -14,14 +15,28 @@ from .policy import DeadLetters, Policy
 
 
 class StopEvent(Event):
-    """The `stop_event` of a run: whoever sets it stops the run."""
+    """The `stop_event` of a run. Setting it stops the run."""
 
     on_set: Callable[[], None] | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._gate = Gate()
+
+    def is_set(self) -> bool:
+        return self._gate.is_set()
+
+    def mark(self) -> None:
+        """Set it, of a run that has stopped."""
+        self._gate.set()
+
     def set(self) -> None:
-        super().set()
+        self.mark()
         if self.on_set is not None:
             self.on_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._gate.wait(timeout)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, suppress
 from contextvars import copy_context
 from itertools import filterfalse, repeat, starmap
-from threading import Event, Thread, current_thread
+from threading import Thread, current_thread
 from time import perf_counter, process_time
 from typing import Any
 
-from .channel import Closed, Signal, attentive
+from .channel import Closed, Gate, Signal
 from .errors import PipelineError, Raised
 from .flow import Flow
 from .plan import Plan
@@ -27,12 +27,13 @@ class Run(Flow):
     def __init__(self, plan: Plan, source: SourceLike, *, serial: bool) -> None:
         super().__init__(plan, source, serial=serial)
         self.stop_event = plan.stop_event
-        self.launched, self.finished = Event(), Event()
+        self.launched, self.finished = Gate(), Gate()
         self.consumer: Thread | None = None  # Which iterates over the results.
         self.stopping = False
         self.threads: list[Thread] = []  # The supervisor, and after `start` the one that drops the results.
         self._own: set[Thread] = set()  # All threads of this run.
-        self._consumer_left, self._wake = Event(), Signal()
+        self._consumer_left, self._wake = Gate(), Signal()
+        self._charge = [None]  # Whoever takes it out closes the accounts.
         self._context = copy_context()
 
     def open(self) -> None:
@@ -51,12 +52,29 @@ class Run(Flow):
 
     def start(self) -> None:
         """Start the supervisor, once. Raises RuntimeError if no thread can be started."""
-        try:
-            if not self.threads:
-                self.threads.append(self._spawn(self._supervise, "supervisor"))
-        except RuntimeError:
+        if not self.threads:
+            self.threads.append(self._spawn(self._supervise, "supervisor"))
+
+    def let_go(self) -> None:
+        """Called when the results are gone."""
+        self._consumer_left.set()
+        if self.threads:
+            self.stop()
+
+    def leave(self) -> None:
+        """Called by the consumer at the end. If the supervisor did not begin, this closes the accounts."""
+        self._consumer_left.set()
+        self.stop()
+        if not self.threads and self._takes_charge():  # Ctrl-C came first, or there is no thread to be had.
             self.settle()
-            raise
+
+    def _takes_charge(self) -> bool:
+        """Whether the caller is the one that closes the accounts: the supervisor, or who could not start it."""
+        try:
+            self._charge.pop()
+        except IndexError:
+            return False
+        return True
 
     def start_in_background(self) -> None:
         """Start, and drop the results. Raises what keeps it from starting."""
@@ -69,7 +87,7 @@ class Run(Flow):
                 raise self.error
         except BaseException:
             self.consumer = self.consumer or current_thread()
-            self.stop()
+            self.leave()
             self.wait()
             raise
 
@@ -99,10 +117,12 @@ class Run(Flow):
             self.interrupted = True
             raise
         finally:
-            self._consumer_left.set()
-            self.stop()
-            if not collected:
-                self.wait()
+            try:
+                self.leave()
+            finally:  # Again, because Ctrl-C may strike there, too.
+                self.leave()
+                if not collected:
+                    self.wait()
         ended_by = Raised(self.error)
         del self, take, outputs  # The traceback of the error will refer to this frame, and all of them to the error.
         if ended_by.error is not None:
@@ -122,7 +142,7 @@ class Run(Flow):
         The first Ctrl-C stops the run, and is raised when it has ended; a second one is raised at once.
         """
         try:
-            over = attentive(self.finished.wait, timeout)
+            over = self.finished.wait(timeout)
             for thread in self.threads:
                 if over and current_thread() not in self._own:
                     thread.join()
@@ -160,6 +180,8 @@ class Run(Flow):
             yield from at_the_end.enter_context(closing(items))
 
     def _supervise(self) -> None:
+        if not self._takes_charge():
+            return
         try:
             for stage in () if self.serial else self.stages:
                 stage.start(self._spawn)
@@ -173,6 +195,7 @@ class Run(Flow):
             self.error = error
         finally:
             self.stop()
+            self.stop_event.mark()  # Ctrl-C may have broken off a stop.
             for stage in self.stages:
                 stage.cancel()
             if self.serial:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from threading import Event, Thread, current_thread, get_ident
+from threading import Thread, current_thread, get_ident
 from typing import Any
 
 from .base_worker import BaseWorker, attach
-from .channel import Channel, Closed
+from .channel import Channel, Closed, Gate
 from .clocks import Meter
 from .crew import Crew
 from .crews import crew_builder
@@ -40,7 +40,7 @@ class Stage:
         self.hands: dict[int, Hand | None] = {}  # What each thread has in hand, for the log.
         self.failure: PipelineError | None = None  # What ends the run here.
         self.late: PipelineError | None = None  # What `teardown` raised: it comes after all items.
-        self.ready = Event()  # Every `setup` is over.
+        self.ready = Gate()  # Every `setup` is over.
         self._unready: list[None] = []  # One for each `setup` that is not.
         self._earlier = earlier
         tell = teller(plan.observers, "called", spec.name)
