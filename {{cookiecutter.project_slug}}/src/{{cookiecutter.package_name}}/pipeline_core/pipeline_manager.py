@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from threading import Lock, current_thread
 from typing import Any, Literal
-from weakref import finalize
 
 from .base_worker import BaseWorker
 from .checks import check_count, check_seconds, check_type
@@ -27,7 +26,6 @@ class Results:
 
     def __init__(self, run: Run) -> None:
         self._run, self._outputs = run, run.results()
-        finalize(self._outputs, run.let_go).atexit = False  # CPython 3.13 may skip its `finally` when a signal strikes.
 
     def __iter__(self) -> Iterator[Any]:
         return self._outputs  # A loop over it costs no call of ours, and leaving the loop closes it.

@@ -9,6 +9,7 @@ from itertools import filterfalse, repeat, starmap
 from threading import Thread, current_thread
 from time import perf_counter, process_time
 from typing import Any
+from weakref import finalize
 
 from .channel import Closed, Gate, Signal
 from .errors import PipelineError, Raised
@@ -56,7 +57,7 @@ class Run(Flow):
             self.threads.append(self._spawn(self._supervise, "supervisor"))
 
     def let_go(self) -> None:
-        """Called when the results are gone."""
+        """Called when the frame of the results is gone."""
         self._consumer_left.set()
         if self.threads:
             self.stop()
@@ -94,6 +95,8 @@ class Run(Flow):
     def results(self) -> Generator[Any, None, None]:
         """Yield the results to the consumer, and raise the error that ended the run."""
         collected, self.consumer = False, current_thread()
+        lifetime = Signal()  # It dies with this frame, whose `finally` CPython 3.13 may skip when a signal strikes.
+        finalize(lifetime, self.let_go).atexit = False
         try:
             with closing(self.outbox.reading.timed(self._plain_loop())) as outputs:
                 take = outputs.__next__ if self.serial else self.outbox.get
