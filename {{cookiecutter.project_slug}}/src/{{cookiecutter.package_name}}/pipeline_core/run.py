@@ -9,7 +9,7 @@ from itertools import filterfalse, repeat, starmap
 from threading import Thread, current_thread
 from time import perf_counter, process_time
 from typing import Any
-from weakref import finalize
+from weakref import ref
 
 from .channel import Closed, Gate, Signal
 from .errors import PipelineError, Raised
@@ -56,7 +56,7 @@ class Run(Flow):
         if not self.threads:
             self.threads.append(self._spawn(self._supervise, "supervisor"))
 
-    def let_go(self) -> None:
+    def _let_go(self, lifetime: object) -> None:
         """Called when the frame of the results is gone."""
         self._consumer_left.set()
         if self.threads:
@@ -96,7 +96,7 @@ class Run(Flow):
         """Yield the results to the consumer, and raise the error that ended the run."""
         collected, self.consumer = False, current_thread()
         lifetime = Signal()  # It dies with this frame, whose `finally` CPython 3.13 may skip when a signal strikes.
-        finalize(lifetime, self.let_go).atexit = False
+        self._lifetime = ref(lifetime, self._let_go)
         try:
             with closing(self.outbox.reading.timed(self._plain_loop())) as outputs:
                 take = outputs.__next__ if self.serial else self.outbox.get
