@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from my_pipeline.pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWo
 
 SLOW = 3000  # The item that takes long. The calls before it have shown that they are quick.
 ITEMS = 4000
+MANY = 20_000
 
 
 class CallsIt(BaseWorker[int, Any]):
@@ -29,8 +30,10 @@ class Pool(SubTaskPoolWorker[int, int, Any, Any]):
         return self.call(sub)
 
 
-def pipeline(worker: type, call: Callable[[int], Any], *, ordered: bool = True) -> PipelineManager:
-    manager = PipelineManager(ordered=ordered)
+def pipeline(
+    worker: type, call: Callable[[int], Any], *, ordered: bool = True, queue_size: int = 100
+) -> PipelineManager:
+    manager = PipelineManager(ordered=ordered, queue_size=queue_size)
     return manager.add_worker(worker, workers=1 if worker is Pool else 3, worker_args={"call": call})
 
 
@@ -60,19 +63,56 @@ def test_r1_the_items_behind_a_slow_one_are_done_by_others(worker: type, ordered
 @each
 @in_order
 def test_r1_the_results_before_a_slow_item_come_out_while_it_is_slow(worker: type, ordered: bool) -> None:
-    release = threading.Event()
+    """Wherever among those that were handed over together it stands."""
+    for slow in range(SLOW, SLOW + 9):
+        release = threading.Event()
+
+        def call(item: int, slow: int = slow, release: threading.Event = release) -> int:
+            if item == slow:
+                assert release.wait(30), "the results before the slow item have not come out"
+            return item
+
+        before = 0
+        for result in pipeline(worker, call, ordered=ordered).run(range(ITEMS)):
+            before += result < slow
+            if before == slow:
+                release.set()
+        assert before == slow
+
+
+@each
+@in_order
+@pytest.mark.parametrize("slow", range(SLOW, SLOW + 9))
+def test_r1_the_items_behind_a_slow_one_are_done_by_others_while_more_come_in(
+    worker: type, ordered: bool, slow: int
+) -> None:
+    """Each comes when the one before it is done, so that the stage's loop never sleeps for long."""
+    done: set[int] = set()
+    steps, release = threading.Semaphore(0), threading.Event()
+
+    def source() -> Iterator[int]:
+        for item in range(MANY):
+            yield item
+            if item >= SLOW + 100 or item in (SLOW - 1, SLOW + 60):
+                steps.acquire()
+            if release.is_set():
+                return
 
     def call(item: int) -> int:
-        if item == SLOW:
-            assert release.wait(30), "the results before the slow item have not come out"
+        if item == slow:
+            steps.release()
+            assert release.wait(60), f"{len(done)} items behind the slow one have been done"
+        elif slow < item <= slow + 50:
+            done.add(item)
+            if len(done) == 50:
+                release.set()
+        if item == SLOW - 1 or item > SLOW + 60 or release.is_set():
+            steps.release()
         return item
 
-    seen = set()
-    for result in pipeline(worker, call, ordered=ordered).run(range(ITEMS)):
-        seen.add(result)
-        if result < SLOW and len(seen.intersection(range(SLOW))) == SLOW:
-            release.set()
-    assert len(seen) == ITEMS
+    results = list(pipeline(worker, call, ordered=ordered, queue_size=MANY).run(source()))
+    assert sorted(results) == list(range(len(results)))
+    assert len(results) < MANY, "they were done when no more came in"
 
 
 @each

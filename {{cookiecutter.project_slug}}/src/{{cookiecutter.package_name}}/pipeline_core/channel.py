@@ -41,7 +41,7 @@ class Signal:
 
 
 class Gate(Signal):
-    """Like `threading.Event`, which a signal handler that raises may leave locked: this one takes no lock that it holds."""
+    """Like `threading.Event`, but a signal handler that raises cannot leave it locked. It stays set."""
 
     def __init__(self) -> None:
         super().__init__()

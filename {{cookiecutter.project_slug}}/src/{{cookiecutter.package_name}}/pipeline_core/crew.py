@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Generator, Sequence
-from contextlib import suppress
 from functools import partial
 from itertools import chain, repeat, starmap
 from threading import get_ident
@@ -17,7 +16,7 @@ from .policy import NOTHING, SPECIAL, Call, Expansion, Part
 from .tasks import Place, Stream, Tasks
 
 ANY: Final[Any] = object()  # Stands for whichever place is finished next.
-PATIENCE = 1e-3  # Seconds that items wait for one another in a place.
+PATIENCE = 1e-3  # Seconds between two looks whether items wait for one another in a place.
 Owner = Any  # The Stage that a crew works for. Its module imports this one.
 
 
@@ -54,11 +53,15 @@ class Crew:
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
         self.latest = 0  # The index of the place that was told of last; see `tell`.
         self.tasks = Tasks(stage.outbox)  # What workers take.
-        self.watched = False  # The loop will soon see whether an item waits for a slow one of its place.
+        self.watched = False  # The loop will soon look whether items wait for a slow one.
         self.received = 0  # Items that came in.
         self.broken = False  # A worker has left before the end.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
+        self._waiting, self._looked = (
+            set[Place](),
+            0.0,
+        )  # Places in which items waited at the last look, and when it was.
         self._more = 0  # Items that may be in hand beyond `most`.
         self._items, self._outcomes = deque[Any](), deque[Any]()  # What is being handed on.
         self._outcome: Call = partial(next, starmap(self._outcomes.popleft, repeat(())))  # Whatever it is called with.
@@ -69,14 +72,16 @@ class Crew:
         """What the loop hands on next, until nothing is left. Items that are in hand when it is closed are aborted."""
         try:
             while not self.outbox.closed:  # Else what is finished would be gathered for nobody.
-                ended, nothing_ready = self._fill(), True
+                ended, idle = self._fill()
                 for burst in self._ready():
-                    nothing_ready = False
+                    idle = False
                     yield burst
-                if nothing_ready:
+                if idle:
                     if self.broken or (ended and not self.in_hand):
                         return
                     self._sleep()
+                if self.watched and perf_counter() > self._looked + PATIENCE:
+                    self._look()
         finally:
             self._end()
 
@@ -84,17 +89,17 @@ class Crew:
         """How many more items may be in hand."""
         return self.most * self.batch_size + self._more - self.held - len(self._batch)
 
-    def _fill(self) -> bool:
-        """Submit what lies in the inbox, as far as there is room in hand. Returns whether the stream has ended.
-
-        If room is left, the bell will ring for the next item and for the end.
+    def _fill(self) -> tuple[bool, bool]:
+        """Submit what lies in the inbox, as far as there is room in hand. Returns whether the stream has ended, and whether
+        there was nothing. Then, if room is left, the bell will ring for the next item and for the end.
         """
-        ended, size = False, self.batch_size
+        ended, nothing, size = False, True, self.batch_size
         try:
-            while not self.outbox.closed and (room := self.room()) > 0 and self.inbox.ready():
-                number = size
+            if (room := self.room()) > 0 and self.inbox.ready():
+                number, nothing = size, False
                 if size == 1 and not self.singly:
-                    each = max([calls.meter.usual for calls in self.callers])
+                    # Of children the slowest counts: what was sent to one cannot be given to another.
+                    each = (max if self.executor == "process" else min)([calls.meter.usual for calls in self.callers])
                     number = self.callers[0].most(each, min(room, len(self.inbox)), self.size)
                     self._more = (number - 1) * self.size if self.roomy else 0
                 for item in self.inbox.burst(room)[1]:
@@ -112,7 +117,7 @@ class Crew:
                 self._submit()
         if self.tasks:
             self.tasks.wake_one()
-        return ended
+        return ended, nothing
 
     def _submit(self) -> None:
         index, self.received = self.received, self.received + self._count(self._batch)
@@ -187,33 +192,29 @@ class Crew:
         """Give each item that waits in a worker's place a place of its own, so that other workers take it."""
         with self.tasks.taking:
             for place in reversed(list(self.window if self.ordered else self.in_hand)):
-                if place.begun and place.todo:
-                    self.watched = False
-                    with suppress(IndexError):
-                        while True:
-                            self._cut_off(place, place.todo.pop(0))
+                while place.begun and (own := place.split_off(self._count)) is not None:
+                    self.in_hand.add(own)
+                    self.tasks.push(own)
+                    if self.ordered:
+                        self.window.insert(self.window.index(place) + 1, own)
         self.tasks.wake_one()
-
-    def _cut_off(self, place: Place, item: Any) -> None:
-        """Give the last item of a place one of its own, behind it and in front of all tasks."""
-        place.items.pop()
-        end, place.end = place.end, place.end - self._count([item])
-        own = Place([item], place.end, end)
-        self.in_hand.add(own)
-        if self.ordered:
-            self.window.insert(self.window.index(place) + 1, own)
-        else:
-            self.told.append(place)  # What it has done is taken back, too.
-        self.tasks.push(own)
 
     def _sleep(self) -> None:
         waits = self.inbox.reading if self.room() > 0 else self.ordering
         start, timeout = waits.begin(), PATIENCE if self.watched else None
-        rang = self.bell.wait(timeout if self._deadline is None else self._deadline - perf_counter())
+        self.bell.wait(timeout if self._deadline is None else self._deadline - perf_counter())
         waits.end(start)
-        if self.watched and not rang:
-            self.watched = False  # Until a worker takes more than one item.
+
+    def _look(self) -> None:
+        """Cut all places if an item of one of them waits since the last look. Without order, take back what is done."""
+        self.watched = False  # Stored before the look: a worker that takes several items stores the other way round.
+        waiting = {place for place in self.in_hand if place.begun and place.todo}
+        if not self.ordered:
+            self.told += [place for place in self.in_hand if place.done and place not in self.told]
+        if not waiting.isdisjoint(self._waiting):
             self._cut()
+            waiting = set()
+        self.watched, self._waiting, self._looked = self.watched or bool(waiting), waiting, perf_counter()
 
     def _end(self) -> None:
         """Count what is in hand as aborted, and end the streams."""
@@ -228,7 +229,7 @@ class Crew:
 
     def forget(self) -> None:
         """Release all items. No thread works on them any more."""
-        for places in self.window, self.told, self.in_hand, self._batch, self._items, self._outcomes:
+        for places in self.window, self.told, self.in_hand, self._waiting, self._batch, self._items, self._outcomes:
             places.clear()
         self.awaited = None
 
@@ -310,6 +311,6 @@ class Crew:
         self.bell.set()
 
     def cancel(self) -> None:
-        """End the expansions: their outputs will not be read."""
+        """Tell workers elsewhere that the run has stopped."""
         for calls in self.callers:
             calls.stop()

@@ -15,7 +15,7 @@ from .policy import DeadLetters, Policy
 
 
 class StopEvent(Event):
-    """The `stop_event` of a run. Setting it stops the run."""
+    """The `stop_event` of a run. Setting it stops the run; it cannot be cleared."""
 
     on_set: Callable[[], None] | None = None
 

@@ -63,14 +63,14 @@ class Run(Flow):
             self.stop()
 
     def leave(self) -> None:
-        """Called by the consumer at the end. If the supervisor did not begin, this closes the accounts."""
+        """End the run for the consumer, any number of times. If the supervisor did not begin, close the accounts."""
         self._consumer_left.set()
         self.stop()
-        if not self.threads and self._takes_charge():  # Ctrl-C came first, or there is no thread to be had.
+        if not self.threads and self._takes_charge():  # Ctrl-C came first, or no thread can be started.
             self.settle()
 
     def _takes_charge(self) -> bool:
-        """Whether the caller is the one that closes the accounts: the supervisor, or who could not start it."""
+        """Returns True once: to the supervisor, or to the consumer that could not start it. It closes the accounts."""
         try:
             self._charge.pop()
         except IndexError:

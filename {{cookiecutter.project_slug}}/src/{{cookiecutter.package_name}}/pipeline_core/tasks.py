@@ -1,6 +1,7 @@
 """What the workers of a crew take, and where those meet that have nothing to do."""
 
 from collections import deque
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
@@ -27,6 +28,16 @@ class Place:
         self.done: list[Any] = []
         self.retried, self.attempt = 0, 1
         self.begun = self.expands = self.finished = False
+
+    def split_off(self, count: Callable[[list[Any]], int]) -> "Place | None":
+        """A place for the last item, if it has not begun. `count` says how many items some are, as `end` counts them."""
+        try:
+            item = self.todo.pop(0)
+        except IndexError:
+            return None
+        self.items.pop()
+        end, self.end = self.end, self.end - count([item])
+        return Place([item], self.end, end)
 
 
 class Stream(Channel[Any]):
