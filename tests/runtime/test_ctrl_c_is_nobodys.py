@@ -329,6 +329,50 @@ def test_r8_ctrl_c_beside_threads_that_fail_is_raised_and_is_no_letter(
     assert done.stdout == "stopped None [] []\n", done.stderr
 
 
+SHORT_RUNS = """
+class Passes(BaseWorker):
+    def process_item(self, item):
+        return item
+
+
+def interrupt(*_):
+    if interrupting:
+        raise KeyboardInterrupt
+
+
+signal.signal(signal.SIGALRM, interrupt)
+sys.setswitchinterval(1e-5)
+chance = random.Random(8)
+for number in range(600):
+    manager = PipelineManager(queue_size=1 + number % 5)
+    manager.add_worker(Passes, name="first", workers=1 + number % 3).add_worker(Passes, name="second")
+    try:
+        interrupting = True
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 + chance.random() * 0.006)
+        for _ in manager.run(iter(range(20 if number % 2 else 2000)), serial=number % 3 == 0):
+            pass
+    except (KeyboardInterrupt, RuntimeError):  # CPython's own Thread.start() can turn it into "release unlocked lock".
+        pass
+    finally:
+        interrupting = False
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for _ in range(2000):
+        if manager.report.state != "running" and threading.active_count() == 1:
+            break
+        time.sleep(0.01)
+    else:
+        print("run", number, manager.report.state, threading.enumerate())
+print("over")
+"""
+
+
+@pytest.mark.parametrize("attempt", range(2))
+def test_r8_a_ctrl_c_at_any_moment_of_a_short_run_leaves_no_thread_behind(attempt: int, tmp_path: Path) -> None:
+    """Also where it strikes while the run begins, or ends, or in the middle of an event that is being set."""
+    done = run(tmp_path, f"WHERE, AFTER = '', []\n{HEAD}{SHORT_RUNS}")
+    assert done.stdout == "over\n", done.stderr
+
+
 IN_A_THREAD = """
 class Raises(BaseWorker):
     def process_item(self, item):

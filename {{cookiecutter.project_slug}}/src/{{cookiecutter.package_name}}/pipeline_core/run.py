@@ -1,6 +1,7 @@
 """One run of a pipeline: its threads, from the start to the closing of the accounts."""
 
 import sys
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, suppress
@@ -31,15 +32,16 @@ class Run(Flow):
         self.launched, self.finished = Gate(), Gate()
         self.consumer: Thread | None = None  # Which iterates over the results.
         self.stopping = False
-        self.threads: list[Thread] = []  # The supervisor, and after `start` the one that drops the results.
+        self.threads: list[Thread] = []  # The supervisor, and the one that drops the results.
         self._own: set[Thread] = set()  # All threads of this run.
         self._consumer_left, self._wake = Gate(), Signal()
-        self._charge = [None]  # Whoever takes it out closes the accounts.
+        self._charge = [None]  # Whoever takes it out starts the supervisor.
+        self._in_background = False  # Nobody wants the results.
         self._context = copy_context()
 
     def open(self) -> None:
         """Make the workers. Raises PipelineError for one that cannot be made."""
-        self.started, self.cpu_started, self.state = perf_counter(), process_time(), "running"
+        self.started, self.cpu_started = self.ended, self.cpu_ended = perf_counter(), process_time()
         try:
             for stage in self.stages:
                 stage.open(serial=self.serial)
@@ -52,37 +54,17 @@ class Run(Flow):
             self.stop()
 
     def start(self) -> None:
-        """Start the supervisor, once. Raises RuntimeError if no thread can be started."""
-        if not self.threads:
-            self.threads.append(self._spawn(self._supervise, "supervisor"))
-
-    def _let_go(self, lifetime: object) -> None:
-        """Called when the frame of the results is gone."""
-        self._consumer_left.set()
-        if self.threads:
-            self.stop()
-
-    def leave(self) -> None:
-        """End the run for the consumer, any number of times. If the supervisor did not begin, close the accounts."""
-        self._consumer_left.set()
-        self.stop()
-        if not self.threads and self._takes_charge():  # Ctrl-C came first, or no thread can be started.
-            self.settle()
-
-    def _takes_charge(self) -> bool:
-        """Returns True once: to the supervisor, or to the consumer that could not start it. It closes the accounts."""
-        try:
-            self._charge.pop()
-        except IndexError:
-            return False
-        return True
+        """Start the supervisor, any number of times. Raises RuntimeError if no thread can be started."""
+        if self._charge:
+            if isinstance(self.error, RuntimeError):  # `_launch` could not start it.
+                raise self.error
+            start_new_thread(self._launch, ())  # A signal that strikes in Thread.start() may leave its locks taken.
 
     def start_in_background(self) -> None:
         """Start, and drop the results. Raises what keeps it from starting."""
+        self._in_background = True
         try:
             self.start()
-            self.consumer = self._spawn(self._drop_results, "results")
-            self.threads.append(self.consumer)
             self.launched.wait()
             if self.error is not None and not isinstance(self.error, PipelineError):
                 raise self.error
@@ -92,10 +74,33 @@ class Run(Flow):
             self.wait()
             raise
 
+    def leave(self) -> None:
+        """End the run for the consumer, any number of times. If it has not begun, the supervisor closes the accounts."""
+        self._consumer_left.set()
+        self.stop()
+        try:
+            self.start()
+        except RuntimeError:
+            if self._takes_charge():
+                self.settle()
+
+    def _let_go(self, lifetime: object) -> None:
+        """Called when the frame of the results is gone, whose `finally` CPython 3.13 may skip when a signal strikes."""
+        if not self.finished.is_set():
+            self.leave()
+
+    def _takes_charge(self) -> bool:
+        """Returns True once."""
+        try:
+            self._charge.pop()
+        except IndexError:
+            return False
+        return True
+
     def results(self) -> Generator[Any, None, None]:
         """Yield the results to the consumer, and raise the error that ended the run."""
         collected, self.consumer = False, current_thread()
-        lifetime = Signal()  # It dies with this frame, whose `finally` CPython 3.13 may skip when a signal strikes.
+        lifetime = Signal()  # It dies with this frame.
         self._lifetime = ref(lifetime, self._let_go)
         try:
             with closing(self.outbox.reading.timed(self._plain_loop())) as outputs:
@@ -182,10 +187,25 @@ class Run(Flow):
                 items = stage.plain_loop(items)
             yield from at_the_end.enter_context(closing(items))
 
+    def _launch(self) -> None:
+        if self._takes_charge():
+            self.state = "running"
+            try:
+                self._spawn(self._supervise, "supervisor")
+            except RuntimeError as error:
+                self.error = error
+                self._charge.append(None)
+                self.launched.set()
+                self.stop()
+
     def _supervise(self) -> None:
-        if not self._takes_charge():
-            return
+        self.threads.append(current_thread())
         try:
+            if self.stopping:
+                return
+            if self._in_background:
+                self.consumer = self._spawn(self._drop_results, "results")
+                self.threads.append(self.consumer)
             for stage in () if self.serial else self.stages:
                 stage.start(self._spawn)
             if not self.serial or self.source.always_has_a_thread:
