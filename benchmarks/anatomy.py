@@ -12,6 +12,7 @@ import resource
 import statistics
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
@@ -23,7 +24,8 @@ from peers import use_core
 
 use_core()
 from pipeline_core import BaseWorker, PipelineManager  # noqa: E402
-from pipeline_core.channel import Closed, Signal  # noqa: E402
+from pipeline_core.channel import Closed  # noqa: E402
+from pipeline_core.signals import Signal  # noqa: E402
 
 ITEMS = 100_000
 ROUNDS = 15
@@ -85,16 +87,16 @@ def parts() -> Parts:
     def stages() -> None:
         for stage in run.stages:
             with suppress(Closed):
-                stage._put_all(stage.workers[0]._run(stage.lane))
+                stage.outbox.put_all(stage.workers[0]._run(stage.lane))
             stage.outbox.close()
 
     def consume() -> None:
         with suppress(Closed):
             while True:
-                run._results.get()
+                run.outbox.get()
                 run.delivered += 1
 
-    read = microseconds(run.source._run)
+    read = microseconds(lambda: deque(run.source.feed(), maxlen=0))
     return {"stages": microseconds(stages), "ends": read + microseconds(consume)}
 
 

@@ -14,9 +14,9 @@ from types import GeneratorType
 from typing import Any
 
 from .base_worker import attach
+from .calls import Calls
 from .clocks import Meter
 from .errors import Raised, short, traceback_text, tried
-from .lane import Calls
 
 
 class Expanded(list[Any]):

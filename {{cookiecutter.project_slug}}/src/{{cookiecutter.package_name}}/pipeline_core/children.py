@@ -11,11 +11,11 @@ from threading import Lock, get_ident
 from time import perf_counter
 from typing import Any
 
+from .calls import Calls, unless_failed
 from .channel import Closed
 from .child_main import Expanded, serve
 from .crew import Crew, Owner
 from .errors import Failure, Raised, tried
-from .lane import Calls, unless_failed
 from .policy import SPECIAL, Call
 from .tasks import Place
 

@@ -8,11 +8,13 @@ from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
 
-from .channel import Closed, Signal
+from .calls import Calls
+from .channel import Closed
 from .clocks import Waits
 from .errors import Failure, tried
-from .lane import Bursts, Calls, drained
+from .lane import Bursts, drained
 from .policy import NOTHING, SPECIAL, Call, Expansion, Part
+from .signals import Signal
 from .tasks import Place, Stream, Tasks
 
 ANY: Final[Any] = object()  # Stands for whichever place is finished next.

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from inspect import isgeneratorfunction
 
+from .calls import Calls
 from .crew import Crew, Owner
-from .lane import Calls
 
 Builder = Callable[[Owner], Crew]
 BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes of workers: pools.

@@ -8,10 +8,11 @@ from typing import Any
 
 from .channel import Channel
 from .errors import PipelineError
-from .lane import COUNTERS, SerialLane
+from .lane import COUNTERS
 from .observer import teller
 from .plan import Plan
 from .report import PipelineReport, StageReport
+from .serial import SerialLane
 from .source_function import SourceLike, make_source
 from .stacks import stacks
 from .stage import Stage

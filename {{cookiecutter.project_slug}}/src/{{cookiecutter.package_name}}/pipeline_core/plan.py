@@ -7,11 +7,11 @@ from typing import Any
 
 from . import checks
 from .base_worker import BaseWorker
-from .channel import Gate
 from .crews import build_crew, crew_builder
 from .errors import DeadLetter
 from .observer import Observer
 from .policy import DeadLetters, Policy
+from .signals import Gate
 
 
 class StopEvent(Event):

@@ -4,7 +4,7 @@ import sys
 from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, closing, suppress
+from contextlib import closing, suppress
 from contextvars import copy_context
 from itertools import filterfalse, repeat, starmap
 from threading import Thread, current_thread
@@ -12,10 +12,12 @@ from time import perf_counter, process_time
 from typing import Any
 from weakref import ref
 
-from .channel import Closed, Gate, Signal
+from .channel import Closed
 from .errors import PipelineError, Raised
 from .flow import Flow
 from .plan import Plan
+from .serial import plain_loop
+from .signals import Gate, Signal
 from .source_function import SourceLike
 
 
@@ -103,7 +105,7 @@ class Run(Flow):
         lifetime = Signal()  # It dies with this frame.
         self._lifetime = ref(lifetime, self._let_go)
         try:
-            with closing(self.outbox.reading.timed(self._plain_loop())) as outputs:
+            with closing(self.outbox.reading.timed(plain_loop(self.source, self.stages))) as outputs:
                 take = outputs.__next__ if self.serial else self.outbox.get
                 if self.dead_letters.travel:  # Failures that have travelled here are judged, in the order of the items.
                     take = filterfalse(self.dead_letters.arrives, starmap(take, repeat(()))).__next__
@@ -176,16 +178,6 @@ class Run(Flow):
     def _drop_results(self) -> None:
         with suppress(BaseException):  # wait_for_completion raises it.
             deque(self.results(), maxlen=0)
-
-    def _plain_loop(self) -> Generator[Any, None, None]:
-        """The results of serial mode, worked on in this thread."""
-        with ExitStack() as at_the_end:
-            for stage in self.stages:
-                at_the_end.enter_context(stage.attended(stage.workers[0], stage.lane.meter))
-            items = self.source.items()
-            for stage in self.stages:
-                items = stage.plain_loop(items)
-            yield from at_the_end.enter_context(closing(items))
 
     def _launch(self) -> None:
         if self._takes_charge():

@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing, suppress
 from queue import Full
 from threading import Thread
 from time import perf_counter
@@ -48,14 +47,6 @@ class Source:
             while self._thread.is_alive() and not self.reading:  # It is in our code, and may go on into the source's.
                 self._thread.join(GRACE)
             self.ended = self.ended or perf_counter()
-
-    def items(self) -> Generator[Any, None, None]:
-        """The items, for the plain loop."""
-        with closing(self.feed()) as feed, suppress(Closed):
-            while True:
-                while not (self.always_has_a_thread or self.outbox or self.outbox.closed):
-                    next(feed, None)
-                yield self.outbox.get()
 
     def feed(self) -> Generator[None, None, None]:
         """Put the items into the first stage, one with each `next()`, and then end the stream."""

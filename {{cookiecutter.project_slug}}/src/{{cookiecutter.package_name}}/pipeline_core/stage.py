@@ -1,21 +1,25 @@
 """One stage while it runs: its workers, between two channels."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from threading import Thread, current_thread, get_ident
 from typing import Any
 
 from .base_worker import BaseWorker, attach
-from .channel import Channel, Closed, Gate
+from .batches import BatchLane
+from .calls import Calls
+from .channel import Channel, Closed
 from .clocks import Meter
 from .crew import Crew
 from .crews import crew_builder
 from .errors import PipelineError
-from .lane import BatchLane, Calls, Lane, SerialLane
+from .lane import Lane
 from .observer import teller
 from .plan import Plan, StageSpec
 from .policy import Hand
+from .serial import SerialLane
+from .signals import Gate
 
 Spawn = Callable[[Callable[[], None], str], Thread]
 
@@ -73,15 +77,6 @@ class Stage:
     def start(self, spawn: Spawn) -> None:
         self._spawn = spawn
         self._begin(self._work, "0" if self.crew is None else "loop")
-
-    def plain_loop(self, items: Generator[Any, None, None]) -> Generator[Any, None, None]:
-        """The outputs for these items, worked on in the caller's thread."""
-        assert isinstance(self.lane, SerialLane)
-        self.lane.items, self.hands[get_ident()] = self.inbox.reading.timed(items), self.lane
-        with suppress(Closed), closing(self.lane.items), closing(self.workers[0]._run(self.lane)) as outputs:
-            for output in outputs:
-                yield output
-                del output
 
     @contextmanager
     def attended(self, worker: BaseWorker[Any, Any], meter: Meter) -> Iterator[None]:

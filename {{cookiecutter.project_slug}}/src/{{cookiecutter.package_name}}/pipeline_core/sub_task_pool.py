@@ -6,15 +6,15 @@ from threading import Lock, get_ident
 from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
-from .channel import Signal
+from .calls import Calls
 from .checks import MOST_WORKERS, check_choice, check_count
 from .clocks import Meter
 from .crew import Crew, Owner
 from .crews import BUILDERS
 from .errors import Failure, Raised, tried
-from .lane import Calls
 from .machine import cores
 from .policy import SPECIAL, Expansion
+from .signals import Signal
 from .tasks import Place
 
 In = TypeVar("In")

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from .channel import Channel, Signal
+from .channel import Channel
 from .clocks import Meter
+from .signals import Signal
 
 
 class Place:
