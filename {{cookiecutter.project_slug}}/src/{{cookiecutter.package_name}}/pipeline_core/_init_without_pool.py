@@ -3,7 +3,7 @@
 import logging
 
 from .base_worker import BaseWorker
-from .errors import DeadLetter, FailedItem, PipelineError
+from .errors import DeadLetter, FailedItem, PipelineError, RetryAfter
 from .observer import Observer
 from .pipeline_manager import PipelineManager
 from .report import PipelineReport, StageReport
@@ -18,6 +18,7 @@ __all__ = [
     "PipelineError",
     "PipelineManager",
     "PipelineReport",
+    "RetryAfter",
     "StageReport",
     "robust_put",
 ]

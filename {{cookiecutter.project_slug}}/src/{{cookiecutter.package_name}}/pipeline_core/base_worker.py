@@ -1,7 +1,7 @@
 """The base class of your stages, and the loop of a stage."""
 
 import logging
-from collections.abc import Generator, Mapping, MutableMapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, MutableMapping, Sequence
 from threading import Event, current_thread, get_ident
 from typing import Any, Generic, TypeVar
 
@@ -63,6 +63,13 @@ class BaseWorker(Generic[In, Out]):
         When it raises an Exception, each item is tried again alone, so that a bad item costs only itself.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no process_batch()")
+
+    def finish(self) -> Iterable[Out] | None:
+        """Called once, in the worker's thread, when the stream has ended in order: return, or yield, what is left to give.
+
+        For example totals, or the last group. It comes behind all other outputs of the stage, by worker. Not called after
+        an error or a stop. What it raises ends the run.
+        """
 
     def teardown(self) -> None:
         """Called once, in the worker's thread, after its last item, whatever happened: also when `setup` raised."""

@@ -25,7 +25,7 @@ class BatchLane(Lane):
         try:
             while True:
                 self.gather(items)
-                yield self.calls.batch(list(items)), drained(items)
+                yield self.calls.batch(list(items), self), drained(items)
         finally:
             self.abandon(items)
 

@@ -3,15 +3,19 @@
 from collections import deque
 from collections.abc import Collection
 from functools import partial
-from threading import Event
+from itertools import count
 from typing import Any
 
 from .channel import Closed
 from .clocks import Meter
-from .errors import Failure, is_ctrl_c, short
-from .policy import Call
+from .errors import Failure, Passed, Raised, RetryAfter, short, tried
+from .pace import Pace
+from .policy import Call, Hand
 
 MOST = 128  # Items that are worked on together.
+PASSING = frozenset(
+    map(id, (Failure, Passed))
+)  # A failure of an earlier stage, on its way to the end, and an item that `when` lets pass.
 
 
 class Calls:
@@ -20,30 +24,45 @@ class Calls:
     executor = "thread"
     together, alone = 5e-5, 1e-5  # Seconds; see `most`.
 
-    def __init__(self, worker: Any, method: str, meter: Meter, stop_event: Event, *, travel: bool) -> None:
-        self.worker, self.meter, self._stop_event = worker, meter, stop_event
+    def __init__(
+        self, worker: Any, method: str, meter: Meter, pace: Pace, *, retries: int | None = None, passing: bool = False
+    ) -> None:
+        self.worker, self.meter, self.pace, self._retries = worker, meter, pace, retries
         self.batches = method == "process_batch"
         self.one: Call = self._batch_of_one if self.batches else getattr(worker, method)
-        if travel:
-            self.one = unless_failed(self.one)
-        self.measured: Call = partial(meter.call, self.one)
+        self.measured = pace.paced(partial(meter.call, self.one))
+        if pace.rate is not None:
+            self.one = pace.paced(self.one)
+        if passing:
+            self.one, self.measured = unless_passing(self.one), unless_passing(self.measured)
         self.streams = not self.batches  # Whether outputs of an expansion leave as they come.
 
-    def batch(self, items: Collection[Any]) -> Call:
-        """Process the batch, and return what to call for each of its items: it gives their outputs, or tries each item alone."""
-        wanted = [item for item in items if type(item) is not Failure]
-        number = len(wanted)  # The list is the worker's, once it has it.
+    def batch(self, items: Collection[Any], hand: Hand) -> Call:
+        """Process the batch, and return what to call for each of its items: it gives their outputs, or tries each item alone.
+
+        After RetryAfter the whole batch is tried again, `retries` times.
+        """
+        wanted = [item for item in items if id(type(item)) not in PASSING]
+        number = len(wanted)
         if not self.batches or number < 2:
             return self.measured
-        try:
-            outputs = deque(self.meter.call(self._checked, wanted, items=number))
-            return unless_failed(lambda item: outputs.popleft())
-        except BaseException as error:
-            if is_ctrl_c(error):
-                raise
-            self.worker.logger.debug("a batch of %d failed: %s; each is tried alone", number, short(error))
-            errors = [None] * (number - 1) + [None if isinstance(error, Exception) else error]
-        return unless_failed(partial(self._alone, deque(errors)))
+        for attempt in count(1):
+            self.pace.wait()
+            outputs = tried(lambda: deque(self.meter.call(self._checked, [*wanted], items=number)))
+            if type(outputs) is not Raised:
+                return unless_passing(partial(_next_of, outputs))
+            error = outputs.take()
+            if not isinstance(error, RetryAfter):
+                break
+            if self._retries is None:
+                raise error
+            self.pace.hold(error.seconds)
+            if attempt > self._retries:
+                break
+            hand.retried += number
+        self.worker.logger.debug("a batch of %d failed: %s; each is tried alone", number, short(error))
+        errors = [None] * (number - 1) + [None if isinstance(error, Exception) else error]
+        return unless_passing(partial(self._alone, deque(errors)))
 
     def most(self, each: float, lying: int, size: int) -> int:
         """How many calls to make together, of those that lie there for `size` workers and take `each` seconds.
@@ -51,13 +70,15 @@ class Calls:
         At most `together` seconds' worth; and a worker's share of them or, if that is more, `alone` seconds' worth, which
         is not worth to be shared.
         """
+        if self.pace.rate is not None:
+            return 1
         share = max(-(-lying // size), int(self.alone / each))
         return max(1, min(int(self.together / each), share, MOST))
 
     def chunk(self, place: Any, crew: Any) -> tuple[list[Any], Call]:
         """The places of a crew that are worked on together, this one first, and what to call for each of their items."""
         if self.batches:
-            return [place], self.batch(place.items)
+            return [place], self.batch(place.items, place)
         number = len(place.todo)
         if number > self.meter.unmeasured:
             return [place], self.measured
@@ -67,6 +88,10 @@ class Calls:
     def sub_tasks(self, chunk: list[Any]) -> Call:
         """What to call for each of these sub-tasks of a pool: pairs of a job and a position there."""
         return self.measured
+
+    def finish(self) -> Any:
+        """What the worker still has to give at the end of the stream."""
+        return self.worker.finish()
 
     def stop(self) -> None:
         """Tell a worker elsewhere that the run has stopped."""
@@ -83,13 +108,17 @@ class Calls:
 
     def _alone(self, errors: deque[BaseException | None], item: Any) -> Any:
         """Try an item of a failed batch. An error that is no Exception is raised at the last item, if none raised it alone."""
-        if self._stop_event.is_set():
+        if self.pace.stop_event.is_set():
             raise Closed
         if (error := errors.popleft()) is not None:
             raise error
         return self.measured(item)
 
 
-def unless_failed(call: Call) -> Call:
-    """The same call, but a failure of an earlier stage passes."""
-    return lambda item: item if type(item) is Failure else call(item)
+def unless_passing(call: Call) -> Call:
+    """The same call, but what only passes the stage is its own outcome."""
+    return lambda item: item if id(type(item)) in PASSING else call(item)
+
+
+def _next_of(outputs: deque[Any], item: Any) -> Any:
+    return outputs.popleft()

@@ -41,6 +41,7 @@ class Channel(Generic[T]):
         self.failure: PipelineError | None = None
         self.closed = self.cancelled = False
         self.entered = 0  # Items that were put.
+        self.admit: Callable[[T], T] | None = None  # What the reader gets for each item.
         self.reading, self.writing = Waits(), Waits()  # How long the reader waited for items, and the writer for room.
         self.bell, self.room_bell = bell or Signal(), Signal()
         self._items: deque[T] = deque()
@@ -88,7 +89,7 @@ class Channel(Generic[T]):
         item = self._items.popleft()
         if self._writer_waits and len(self._items) <= self.capacity // 8:
             self._wake_writer()
-        return item
+        return item if self.admit is None else self.admit(item)
 
     def ready(self) -> bool:
         """Whether an item can be read now. If not, the bell will ring for the next one. Raises Closed at the end."""
@@ -107,7 +108,8 @@ class Channel(Generic[T]):
         number = min(limit, len(self._readable))
         if self._writer_waits and len(self._items) - number <= self.capacity // 8:
             self._wake_writer()
-        return number, starmap(self._items.popleft, repeat((), number))
+        items = starmap(self._items.popleft, repeat((), number))
+        return number, items if self.admit is None else map(self.admit, items)
 
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind the items that are in the channel. Only the first call has an effect."""

@@ -17,6 +17,7 @@ from .base_worker import attach
 from .calls import Calls
 from .clocks import Meter
 from .errors import Raised, short, traceback_text, tried
+from .pace import Pace
 
 
 class Expanded(list[Any]):
@@ -87,15 +88,17 @@ class Child:
         worker = worker_class(**worker_args)
         attach(worker, stage, index, stop_event, {get_ident(): self})
         self.worker = worker
-        self._calls = Calls(worker, method, Meter(), stop_event, travel=False)
+        self._calls = Calls(worker, method, Meter(), Pace(None, stop_event))
         Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
         worker.setup()
 
-    def answer(self, message: bytes) -> tuple[list[Any], float, float]:
-        """An outcome for each argument, and the seconds and CPU seconds of all the calls."""
-        indexes, arguments = pickle.loads(message)
+    def answer(self, message: bytes) -> Any:
+        """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, what `finish` gives."""
+        if not (calls := pickle.loads(message)):
+            return list(() if (outputs := self.worker.finish()) is None else outputs)
+        indexes, arguments = calls
         start, cpu, outcomes = perf_counter(), process_time(), []
-        call = self._calls.batch(arguments) if self._calls.batches else self._calls.one
+        call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
         for self.index, argument in zip(indexes, arguments, strict=True):
             try:
                 given = call(argument)

@@ -7,15 +7,16 @@ import pickle
 from collections import deque
 from collections.abc import Generator
 from functools import partial
+from itertools import count
 from threading import Lock, get_ident
 from time import perf_counter
 from typing import Any
 
-from .calls import Calls, unless_failed
+from .calls import Calls, unless_passing
 from .channel import Closed
 from .child_main import Expanded, serve
 from .crew import Crew, Owner
-from .errors import Failure, Raised, tried
+from .errors import Failure, Passed, Raised, RetryAfter, tried
 from .policy import SPECIAL, Call
 from .tasks import Place
 
@@ -42,7 +43,8 @@ class Child(Calls):
         self._spec, self._index, self._name = stage.spec, index, f"{stage.pipeline}-{stage.spec.name}-{index}"
         self.meter, self._method, self._hands = stage.meter(), method, stage.hands
         self.meter.usual, self.batches = self.together, method == "process_batch"  # One call at first.
-        self._stop_event, self._travel = stage.policy.stop_event, stage.policy.dead_letters.travel
+        self._stop_event, self._passing, self.pace = stage.policy.stop_event, stage.passing, stage.policy.pace
+        self._attempts = stage.policy.retries
         self._set_up = partial(stage.set_up, worker=self)
 
     @property
@@ -79,6 +81,10 @@ class Child(Calls):
                 ' A script that starts a pipeline needs `if __name__ == "__main__":`'
             ) from None
 
+    def finish(self) -> Any:
+        """What its worker's `finish` gives."""
+        return [] if self._process is None else self._ask()
+
     def teardown(self) -> None:
         """End it. Raises what its `teardown` raised."""
         try:
@@ -104,12 +110,17 @@ class Child(Calls):
         indexes: list[int] = []
         items: list[Any] = []
         for place in places:
-            wanted = [item for item in place.items if type(item) is not Failure] if self._travel else place.items
-            indexes += range(place.index, place.index + len(wanted))
-            items += wanted
+            if self._passing:
+                received = enumerate([item for item in place.items if type(item) is not Failure], place.index)
+                wanted = [(index, item) for index, item in received if type(item) is not Passed]
+                indexes += [index for index, _ in wanted]
+                items += [item for _, item in wanted]
+            else:
+                indexes += range(place.index, place.index + len(place.items))
+                items += place.items
         outcomes = self._perform(indexes, items) if items else []
-        if self.batches or self._travel or not NOT_PLAIN.isdisjoint(map(id, map(type, outcomes))):
-            return places, unless_failed(partial(_next_of, deque(outcomes)))
+        if self.batches or self._passing or not NOT_PLAIN.isdisjoint(map(id, map(type, outcomes))):
+            return places, unless_passing(partial(_next_of, deque(outcomes)))
         start = 0
         for place in places:  # The quick way.
             start, begin = start + len(place.items), start
@@ -132,7 +143,12 @@ class Child(Calls):
 
     def _perform(self, indexes: list[int], arguments: list[Any]) -> list[Any]:
         """What each call gives."""
-        start, answer = perf_counter(), tried(self._ask, indexes, arguments)
+        for attempt in count(1):
+            self.pace.wait()
+            start, answer = perf_counter(), tried(self._ask, indexes, arguments)
+            if type(answer) is not Raised or not isinstance(answer.error, RetryAfter) or attempt > self._attempts:
+                break
+            self.pace.hold(answer.error.seconds)  # It was a batch, which is tried again as a whole.
         try:
             if type(answer) is not Raised:
                 outcomes, seconds, cpu_seconds = answer
@@ -152,8 +168,8 @@ class Child(Calls):
         finally:
             del answer  # The traceback of its error, or of a cause, may refer to this frame.
 
-    def _ask(self, indexes: list[int], arguments: list[Any]) -> Any:
-        message = pickle.dumps((indexes, arguments))
+    def _ask(self, *calls: Any) -> Any:
+        message = pickle.dumps(calls)
         if self._process is None or not self._send(message):  # It has died since its last call.
             try:
                 self._set_up()  # Another one. If that fails, the stage has failed.

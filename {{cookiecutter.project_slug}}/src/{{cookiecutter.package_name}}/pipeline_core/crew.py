@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from .calls import Calls
-from .channel import Closed
+from .channel import Channel, Closed
 from .clocks import Waits
 from .errors import Failure, tried
 from .lane import Bursts, drained
@@ -57,7 +57,9 @@ class Crew:
         self.tasks = Tasks(stage.outbox)  # What workers take.
         self.watched = False  # The loop will soon look whether items wait for a slow one.
         self.received = 0  # Items that came in.
+        self.complete = False  # The stream has ended, and all of it is done.
         self.broken = False  # A worker has left before the end.
+        self.endings = [Channel[Any](self.outbox.capacity) for _ in callers]  # What `finish` gives, by worker.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
         self._waiting, self._looked = (
@@ -80,6 +82,7 @@ class Crew:
                     yield burst
                 if idle:
                     if self.broken or (ended and not self.in_hand):
+                        self.complete = not self.broken
                         return
                     self._sleep()
                 if self.watched and perf_counter() > self._looked + PATIENCE:
@@ -314,5 +317,7 @@ class Crew:
 
     def cancel(self) -> None:
         """Tell workers elsewhere that the run has stopped."""
+        for ending in self.endings:
+            ending.cancel()
         for calls in self.callers:
             calls.stop()

@@ -107,7 +107,7 @@ class Flow:
         for lane, number in zip(lanes, taken, strict=True):
             lane.received = max(lane.received, given)
             lane.processed += max(0, number - lane.emitted)
-            lane.aborted = lane.received - lane.processed - lane.filtered - lane.failed
+            lane.aborted = lane.received - lane.processed - lane.filtered - lane.failed - lane.passed
             given = lane.emitted
 
     def _first_error(self) -> BaseException | None:
@@ -140,7 +140,7 @@ def stage_report(stage: Stage) -> StageReport:
         waits[2] = crew.ordering.seconds()
         idle, loop = sum(meter.waits.seconds() for meter in meters), sum(waits)
         waits = [idle * share(wait, loop) for wait in waits]
-    for_input, for_output, in_order = (share(wait, present) for wait in waits)
+    for_input, for_output, in_order, for_rate = (share(wait, present) for wait in (*waits, stage.policy.pace.waited))
     executor = spec.executor if crew is None else crew.executor
     return StageReport(
         spec.name,
@@ -148,10 +148,13 @@ def stage_report(stage: Stage) -> StageReport:
         lane.received,
         lane.emitted,
         **{counter: getattr(lane, counter) for counter in COUNTERS},
-        busy=max(0.0, 1 - for_input - for_output - in_order) if any(meter.since for meter in meters) else 0.0,
+        busy=max(0.0, 1 - for_input - for_output - in_order - for_rate)
+        if any(meter.since for meter in meters)
+        else 0.0,
         waiting_for_input=for_input,
         waiting_for_output=for_output,
         waiting_for_order=in_order,
+        waiting_for_rate=for_rate,
         computing=share(sum(meter.cpu_seconds for meter in meters), called),
         queued=len(stage.inbox),
         queue_size=stage.inbox.capacity,

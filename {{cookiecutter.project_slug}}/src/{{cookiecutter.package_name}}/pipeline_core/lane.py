@@ -9,11 +9,11 @@ from typing import Any
 
 from .channel import Channel
 from .clocks import Meter
-from .errors import Failure, Raised
+from .errors import Failure, Passed, Raised
 from .policy import NOTHING, SPECIAL, Call, Part, Policy
 
 Bursts = Generator[tuple[Call, Iterable[Any]], None, None]  # What to call, and the items to call it for.
-COUNTERS = ("processed", "filtered", "failed", "aborted", "retried")
+COUNTERS = ("processed", "filtered", "failed", "aborted", "passed", "retried")
 
 
 class Lane:
@@ -24,7 +24,7 @@ class Lane:
     are items.
     """
 
-    processed = filtered = failed = aborted = retried = surplus = travelled = parts = 0
+    processed = filtered = failed = aborted = passed = retried = surplus = travelled = parts = 0
     attempt = 1  # At the item in hand.
 
     def __init__(self, inbox: Channel[Any], policy: Policy, calls: Any = None) -> None:
@@ -37,12 +37,12 @@ class Lane:
 
     @property
     def emitted(self) -> int:
-        return self.processed + self.surplus
+        return self.processed + self.passed + self.surplus
 
     @property
     def index(self) -> int:
         """The position of the item in hand among those that the stage received, from 0."""
-        return self.processed + self.filtered + self.failed + self.aborted
+        return self.processed + self.filtered + self.failed + self.aborted + self.passed
 
     def run(self, bursts: Bursts) -> Generator[Any, None, None]:
         """The loop of every stage: yields its outputs, one after another, and ends with the items.
@@ -90,6 +90,10 @@ class Lane:
             if type(item) is Failure:  # A failure of an earlier stage, on its way to the end.
                 counter = "travelled"
                 yield item
+                return
+            if type(given) is Passed and given.error is None:
+                yield given.item
+                counter = "passed"
                 return
             self.attempt = 1
             outcome = self.policy.outcome(given, self.calls and self.calls.measured, item, self)

@@ -19,6 +19,7 @@ from .stacks import stacks
 
 OnError = Literal["stop", "skip"]
 Executor = Literal["thread", "process"]
+RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object]
 
 
 class Results:
@@ -90,7 +91,12 @@ class PipelineManager:
         queue_size: int | None = None,
         executor: Executor | None = None,
         on_error: OnError | None = None,
+        when: Callable[[Any], object] | None = None,
         retries: int = 0,
+        retry_on: RetryOn = Exception,
+        backoff: float = 0.1,
+        max_backoff: float = 30.0,
+        rate_limit: float | None = None,
         batch_size: int | None = None,
         batch_timeout: float | None = None,
     ) -> "PipelineManager":
@@ -102,7 +108,14 @@ class PipelineManager:
         `executor`       "thread" (default) or "process": items and outputs are then pickled
         `queue_size`, `on_error`
                          for this stage; default: the manager's
+        `when`           called with each item, in the stage's own thread: items for which it is false pass by, unchanged and
+                         in their order; default: none does
         `retries`        attempts after a failed one, with growing pauses; default: 0
+        `retry_on`       which errors are worth another attempt: classes, or a function of the error; default: Exception
+        `backoff`, `max_backoff`
+                         seconds: the most before the first other attempt, doubled with each one; and the limit of that;
+                         default: 0.1 and 30
+        `rate_limit`     calls a second, of all the stage's workers together; default: no limit
         `batch_size`     items for each call of `process_batch`, fewer at the end of the stream, and when `batch_timeout` seconds
                          have passed since the first of them
         """
@@ -113,7 +126,8 @@ class PipelineManager:
         errors = plan.on_error if on_error is None else on_error
         check_type("worker_args", {} if worker_args is None else worker_args, Mapping)
         told = (name, worker_class, dict(worker_args or {}), workers, queue_size, errors, retries)
-        spec = StageSpec(*told, batch_size, batch_timeout, "thread" if executor is None else executor)
+        calls = (when, retry_on, backoff, max_backoff, rate_limit)
+        spec = StageSpec(*told, batch_size, batch_timeout, "thread" if executor is None else executor, *calls)
         if name in ("source", *self.stage_names):
             raise ValueError(f"name must not be 'source' or the name of another stage: {name!r}")
         plan.stages.append(spec)

@@ -10,6 +10,7 @@ from .base_worker import BaseWorker
 from .crews import build_crew, crew_builder
 from .errors import DeadLetter
 from .observer import Observer
+from .pace import Pace
 from .policy import DeadLetters, Policy
 from .signals import Gate
 
@@ -53,6 +54,11 @@ class StageSpec:
     batch_size: int | None
     batch_timeout: float | None
     executor: str
+    when: Callable[[Any], object] | None = None
+    retry_on: Any = Exception
+    backoff: float = 0.1
+    max_backoff: float = 30.0
+    rate_limit: float | None = None
 
     def __post_init__(self) -> None:
         methods = checks.METHODS_OF_POOLS if self.is_pool else checks.METHODS
@@ -67,6 +73,12 @@ class StageSpec:
         if self.batch_timeout is not None and self.batch_size is None:
             raise ValueError("batch_timeout needs a batch_size")
         checks.check_choice("executor", self.executor, ("thread", "process"))
+        if self.when is not None:
+            checks.check_callable("when", self.when, 1)
+        checks.check_errors("retry_on", self.retry_on)
+        checks.check_seconds("backoff", self.backoff or None)  # 0 seconds: no pause.
+        checks.check_seconds("max_backoff", self.max_backoff or None)
+        checks.check_seconds("rate_limit", self.rate_limit, what="calls a second")
         if self.executor == "process" and self.is_pool:
             raise ValueError("executor of a sub-task pool is said in its worker_args: {'executor': 'process'}")
 
@@ -79,6 +91,17 @@ class StageSpec:
     def method(self) -> str:
         """What a worker must define, and what is called for its items."""
         return "process_item" if self.batch_size is None else "process_batch"
+
+    @property
+    def retrying(self) -> dict[str, Any]:
+        """What a Policy is told of another attempt, and of the method that is called."""
+        names = "retries", "retry_on", "backoff", "max_backoff"
+        return {"phase": self.method, **{name: getattr(self, name) for name in names}}
+
+    @property
+    def finishes(self) -> bool:
+        """Whether its workers have something to give at the end of the stream."""
+        return self.worker_class.finish is not BaseWorker.finish
 
 
 @dataclass
@@ -108,5 +131,8 @@ class Plan:
             checks.check_callable("on_dead_letter", self.on_dead_letter, 1)
         self.dead_letters = DeadLetters(self.max_failures, self.on_dead_letter, ordered=self.ordered)
 
-    def policy(self, stage: str, on_error: str, retries: int = 0, phase: str = "read") -> Policy:
-        return Policy(stage, self.stop_event, self.dead_letters, on_error == "skip", retries, phase)
+    def policy(self, stage: str, on_error: str, rate: float | None = None, **options: Any) -> Policy:
+        """How errors of a stage, or of the source, are dealt with."""
+        return Policy(
+            stage, self.stop_event, self.dead_letters, Pace(rate, self.stop_event), on_error == "skip", **options
+        )

@@ -9,7 +9,19 @@ from types import GeneratorType
 from typing import Any, Final
 
 from .channel import Closed
-from .errors import DeadLetter, FailedItem, Failure, PipelineError, Raised, is_ctrl_c, release_frames, tried
+from .errors import (
+    DeadLetter,
+    FailedItem,
+    Failure,
+    Passed,
+    PipelineError,
+    Raised,
+    RetryAfter,
+    is_ctrl_c,
+    release_frames,
+    tried,
+)
+from .pace import Pace
 
 
 class Nothing:
@@ -19,7 +31,6 @@ class Nothing:
 NOTHING: Final[Any] = Nothing()  # Stands for no item, or no output: None may be either.
 KEPT_DEAD_LETTERS = 1000
 SHARE_FROM = 100  # A share of failures is judged of at least this many items.
-BACKOFF, MAX_BACKOFF = 0.1, 30.0  # Seconds: the most before the first retry, doubled with each one; and its limit.
 
 Call = Callable[[Any], Any]
 Hand = Any  # Whoever has an item in hand, a lane or a place of a crew: its `index`, `attempt`, `retried` and `meter`.
@@ -45,19 +56,28 @@ class Part:
 
 
 # What is no plain output. By identity: a class of yours may have an equality and a hash of its own.
-SPECIAL = frozenset(map(id, (GeneratorType, FailedItem, Raised, Failure, Expansion, Part, Nothing)))
+SPECIAL = frozenset(map(id, (GeneratorType, FailedItem, Raised, Failure, Passed, Expansion, Part, Nothing)))
 
 
 @dataclass(eq=False)
 class Policy:
-    """How one stage deals with errors: `retries` more attempts, then a dead letter (`skip`) or the end of the run."""
+    """How one stage deals with errors: `retries` more attempts, then a dead letter (`skip`) or the end of the run.
+
+    `retry_on`  classes of errors that are tried again, or a predicate
+    `backoff`, `max_backoff`
+                seconds: the most before the first retry, doubled with each one; and the limit of that
+    """
 
     stage: str
     stop_event: Event
     dead_letters: "DeadLetters"
+    pace: Pace
     skip: bool = False
     retries: int = 0
-    phase: str = "process_item"
+    phase: str = "read"
+    retry_on: Any = Exception
+    backoff: float = 0.1
+    max_backoff: float = 30.0
 
     def outcome(self, given: Any, call: Any, item: Any, hand: Hand) -> Any:
         """What becomes of what the first call gave: an output, None, an Expansion or a Failure.
@@ -68,7 +88,15 @@ class Policy:
         while type(given) is Raised:
             failure = self.give_up_or_wait(given.take(), item, hand)
             given = failure or self.begun(tried(call, item), hand)
-        return self.failure(given.error, given.item, hand) if type(given) is FailedItem else given
+        return self.concluded(given, hand)
+
+    def concluded(self, given: Any, hand: Hand) -> Any:
+        """What was given at last, where a failure is a Failure."""
+        if type(given) is FailedItem:
+            return self.failure(given.error, given.item, hand)
+        if type(given) is Passed and given.error is not None:
+            return Failure(self.blame(given.error, "when", given.item, hand.index))
+        return given
 
     def begun(self, given: Any, hand: Hand) -> Any:
         """A generator is asked for its first output, which belongs to the attempt."""
@@ -79,21 +107,40 @@ class Policy:
 
     def give_up_or_wait(self, error: BaseException, item: Any, hand: Hand) -> Failure | None:
         """The Failure after the last attempt; None once the pause before the next one is over. Raises Closed after a stop."""
-        if isinstance(error, Closed) and self.stop_event.is_set():  # Without a stop, it comes from another pipeline.
-            raise Closed  # Not `error`, whose traceback would refer to this frame.
-        if hand.attempt > self.retries or not isinstance(error, Exception):  # SystemExit and the like end the run.
-            return self.failure(error, item, hand)
-        if self.stop_event.wait(self.delay(hand.attempt)):
+        pause = self.give_up_or_pause(error, item, hand)
+        if isinstance(pause, Failure):
+            return pause
+        if self.stop_event.wait(pause):
             raise Closed
         hand.attempt, hand.retried = hand.attempt + 1, hand.retried + 1
         return None
+
+    def give_up_or_pause(self, error: BaseException, item: Any, hand: Hand) -> Failure | float:
+        """The Failure after the last attempt, or the seconds before the next one. Raises Closed after a stop."""
+        if isinstance(error, Closed) and self.stop_event.is_set():  # Without a stop, it comes from another pipeline.
+            raise Closed  # Not `error`, whose traceback would refer to this frame.
+        again, pause = None, self.delay(hand.attempt)
+        if isinstance(error, RetryAfter):
+            again, pause = True, error.seconds
+            self.pace.hold(pause)
+        if hand.attempt > self.retries or not isinstance(error, Exception):  # SystemExit and the like end the run.
+            return self.failure(error, item, hand)
+        if type(again := again or tried(self._to_be_tried_again, error)) is Raised:
+            return Failure(self.blame(again.take(), "retry_on", item, hand.index, hand.attempt))
+        if not again:
+            return self.failure(error, item, hand)
+        return pause
+
+    def _to_be_tried_again(self, error: Exception) -> object:
+        on = self.retry_on
+        return bool(isinstance(error, on) if isinstance(on, (type, tuple)) else on(error))
 
     def delay(self, attempt: int) -> float:
         """Seconds to wait after a failed attempt: exponential with full jitter.
 
         Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
         """
-        return uniform(0, min(MAX_BACKOFF, BACKOFF * 2 ** min(attempt - 1, 30)))
+        return uniform(0, min(self.max_backoff, self.backoff * 2 ** min(attempt - 1, 30)))
 
     def outputs(self, outcome: Any, item: Any, hand: Hand) -> Generator[Any, None, None]:
         """Yield the outputs of an outcome and, if it has failed, a Failure behind them."""
@@ -136,6 +183,13 @@ class Policy:
             return failure
         self.dead_letters.add(failure.error)
         return None
+
+    def judge_at_the_end(self, given: FailedItem) -> None:
+        """Make a dead letter of what `finish` gave, which is no item that the stage received. Or raise what ends the run."""
+        failure = self.blame(given.error, "finish", given.item)
+        if not self.skip:
+            raise failure
+        self.dead_letters.add(failure)
 
     def failure(self, cause: BaseException, item: Any, hand: Hand) -> Failure:
         return Failure(self.blame(cause, self.phase, item, hand.index, hand.attempt))

@@ -7,10 +7,10 @@ from .errors import DeadLetter, PipelineError
 
 @dataclass(frozen=True)
 class StageReport:
-    """One stage. Each item that it received has one of four outcomes. Each outcome is counted; none is computed.
+    """One stage. Each item that it received has one of five outcomes. Each outcome is counted; none is computed.
 
     `received`  items taken in; `processed` of them gave output, `filtered` gave none, `failed` raised (in the last of
-                their attempts), and `aborted` were in when the run ended
+                their attempts), `aborted` were in when the run ended, and `passed` by, as the stage's `when` said
     `emitted`   outputs; more than `processed` where a stage yields several for an item
     `retried`   attempts beyond the first
     `busy`, `waiting_for_input`, `waiting_for_output`, `waiting_for_order`
@@ -18,6 +18,8 @@ class StageReport:
                 output: a later one does. Waiting for input: an earlier one, or the source. Waiting for order: results
                 are done, and an item before them is not. Several workers wait for tasks; that time is shared out in
                 proportion to what the stage's loop waited for
+    `waiting_for_rate`
+                share of its workers' time, from 0 to 1, in which calls were held back by `rate_limit` or a RetryAfter
     `computing` share of the time in calls that was CPU time: near 1, they compute; near 0, they wait
     `queued`    items that wait in front of it, and `queue_size` may
     `executor`  "thread" or "process"
@@ -46,6 +48,8 @@ class StageReport:
     pool: str = ""
     seconds: float = 0.0
     window: int = 1
+    passed: int = 0
+    waiting_for_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class PipelineReport:
         found = []
         given, giver = self.read - self.source_failed - self.source_aborted, "the source"
         for stage in self.stages:
-            outcomes = stage.processed + stage.filtered + stage.failed + stage.aborted
+            outcomes = stage.processed + stage.filtered + stage.failed + stage.aborted + stage.passed
             if stage.received != given:
                 found.append(f"{giver} emitted {given} items, and {stage.name} received {stage.received}")
             if stage.received != outcomes:

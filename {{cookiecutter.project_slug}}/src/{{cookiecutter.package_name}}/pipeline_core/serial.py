@@ -9,6 +9,7 @@ from typing import Any
 
 from .batches import BatchLane
 from .channel import Closed
+from .endings import endings
 from .errors import Failure, PipelineError
 from .source import Source
 
@@ -18,11 +19,13 @@ class SerialLane(BatchLane):
 
     items: Generator[Any, None, None]
     received = 0
+    admit: Any = None
     failure: PipelineError | None = None  # What ended the items.
 
     def gather(self, items: deque[Any]) -> None:
         try:
-            items.extend(islice(self.items, self.size))
+            for item in islice(self.items, self.size):
+                items.append(item if self.admit is None else self.admit(item))
         except PipelineError as error:
             self.failure = error  # What came before it is in `items`, and is worked on first.
         self.received += sum(type(item) is not Failure for item in items)
@@ -54,7 +57,11 @@ def items_of(source: Source) -> Generator[Any, None, None]:
 def outputs_of(stage: Any, items: Generator[Any, None, None]) -> Generator[Any, None, None]:
     lane: SerialLane = stage.lane
     lane.items, stage.hands[get_ident()] = stage.inbox.reading.timed(items), lane
+    if stage.spec.when is not None:
+        lane.admit = stage.admit
     with suppress(Closed), closing(lane.items), closing(stage.workers[0]._run(lane)) as outputs:
         for output in outputs:
             yield output
             del output
+    if stage.spec.finishes and not stage.policy.stop_event.is_set():
+        yield from endings(stage)

@@ -13,7 +13,8 @@ from .channel import Channel, Closed
 from .clocks import Meter
 from .crew import Crew
 from .crews import crew_builder
-from .errors import PipelineError
+from .endings import ending, endings, has_ended_in_order
+from .errors import Failure, Passed, PipelineError, Raised, tried
 from .lane import Lane
 from .observer import teller
 from .plan import Plan, StageSpec
@@ -35,7 +36,7 @@ class Stage:
         self, plan: Plan, spec: StageSpec, inbox: Channel[Any], outbox: Channel[Any], earlier: Sequence["Stage"]
     ) -> None:
         self.spec, self.name, self.pipeline, self.ordered, self._plan = spec, spec.name, plan.name, plan.ordered, plan
-        self.policy = plan.policy(spec.name, spec.on_error, spec.retries, spec.method)
+        self.policy = plan.policy(spec.name, spec.on_error, spec.rate_limit, **spec.retrying)
         self.inbox, self.outbox, self.lane = inbox, outbox, Lane(inbox, self.policy)
         self.workers: list[BaseWorker[Any, Any]] = []
         self.crew: Crew | None = None
@@ -72,6 +73,9 @@ class Stage:
         else:
             self.lane = Lane(self.inbox, self.policy, self.calls(self.workers[0]))
         self._unready = [None] * number
+        if spec.when is not None and not serial:
+            self.inbox.admit = self.admit
+        self.policy.pace.observe = self._teller("rate")
         self.inbox.reading.observe, self.outbox.writing.observe = self._teller("input"), self._teller("output")
 
     def start(self, spawn: Spawn) -> None:
@@ -136,8 +140,22 @@ class Stage:
         return meter
 
     def calls(self, worker: Any, method: str | None = None) -> Calls:
-        travel = self.policy.dead_letters.travel
-        return Calls(worker, method or self.spec.method, self.meter(), self.policy.stop_event, travel=travel)
+        method, policy = method or self.spec.method, self.policy
+        return Calls(worker, method, self.meter(), policy.pace, retries=policy.retries, passing=self.passing)
+
+    @property
+    def passing(self) -> bool:
+        """Whether something may come in that passes the stage without a call."""
+        return self.policy.dead_letters.travel or self.spec.when is not None
+
+    def admit(self, item: Any) -> Any:
+        """The item, or Passed if its `when` is false."""
+        if type(item) is Failure:
+            return item
+        wanted = tried(lambda: bool(self.spec.when(item)))  # type: ignore[misc]
+        if type(wanted) is Raised:
+            return Passed(item, wanted.take())
+        return item if wanted else Passed(item)
 
     def _teller(self, what: str) -> Callable[..., None] | None:
         """What tells the observers that a thread has waited for this."""
@@ -164,21 +182,28 @@ class Stage:
             )  # It has the failure of this stage already, if there is one.
 
     def _loop(self) -> None:
-        if self.crew is None:
-            self.hands[get_ident()] = self.lane
-            self.outbox.put_all(self.workers[0]._run(self.lane))
-        else:
-            for number, calls in enumerate(self.crew.callers):
-                self._begin(partial(self._serve, self.crew, calls), f"{'sub-' * self.crew.pooled}{number}")
-            self.outbox.put_all(self.lane.run(self.crew.bursts()))
+        with suppress(Closed):
+            if self.crew is None:
+                self.hands[get_ident()] = self.lane
+                self.outbox.put_all(self.workers[0]._run(self.lane))
+            else:
+                for number, calls in enumerate(self.crew.callers):
+                    self._begin(partial(self._serve, self.crew, number, calls), f"{'sub-' * self.crew.pooled}{number}")
+                self.outbox.put_all(self.lane.run(self.crew.bursts()))
+        if self.spec.finishes and has_ended_in_order(self):
+            self.outbox.put_all(endings(self))
 
-    def _serve(self, crew: Crew, calls: Calls) -> None:
+    def _serve(self, crew: Crew, number: int, calls: Calls) -> None:
         """What a thread of a crew does."""
         shared = crew.pooled and crew.executor == "thread"  # Its worker is set up in the thread of the loop.
+        left = crew.endings[number]
         try:
             with suppress(Closed), self.attended(BaseWorker[Any, Any]() if shared else calls.worker, calls.meter):
                 self._guarded(partial(crew.work, calls))
+                if self.spec.finishes and crew.complete and not crew.pooled:
+                    self._guarded(partial(left.put_all, ending(self.policy, calls.finish)))
         finally:
+            left.close()
             crew.left()
 
     def _dismiss(self, crew: Crew) -> None:

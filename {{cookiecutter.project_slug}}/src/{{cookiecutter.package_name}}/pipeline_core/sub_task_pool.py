@@ -6,12 +6,12 @@ from threading import Lock, get_ident
 from typing import Any, Generic, Literal, TypeVar
 
 from .base_worker import BaseWorker
-from .calls import Calls
+from .calls import PASSING, Calls
 from .checks import MOST_WORKERS, check_choice, check_count
 from .clocks import Meter
 from .crew import Crew, Owner
 from .crews import BUILDERS
-from .errors import Failure, Raised, tried
+from .errors import Raised, tried
 from .machine import cores
 from .policy import SPECIAL, Expansion
 from .signals import Signal
@@ -147,8 +147,8 @@ class PoolCrew(Crew):
         place.meter, self.hands[get_ident()], item = meter, place, place.items[0]
         worker, splitting, _ = self.workers[place.index % len(self.workers)]
         place.todo.clear()
-        if type(item) is Failure:  # Of an earlier stage, on its way.
-            self.give_back(place, item)
+        if id(type(item)) in PASSING:
+            self.give_back(place, self.lane.policy.concluded(item, place))
             return Job(place, [])
         with splitting:
             try:

@@ -1,0 +1,64 @@
+"""What the workers of a stage still give when the stream has ended in order."""
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+from .channel import Channel, Closed
+from .errors import FailedItem, Raised, tried
+from .policy import NOTHING, Policy
+
+Outputs = Generator[Any, None, None]
+Owner = Any  # The Stage. Its module imports this one.
+
+
+def has_ended_in_order(stage: Owner) -> bool:
+    inbox, crew = stage.inbox, stage.crew
+    complete = inbox.closed and not inbox.cancelled if crew is None else crew.complete
+    return complete and inbox.failure is None and not stage.outbox.closed and not stage.policy.stop_event.is_set()
+
+
+def endings(stage: Owner) -> Outputs:
+    """What each worker gives, one after the other. The loop of the stage hands it on, and counts."""
+    if stage.crew is None or stage.crew.pooled:
+        given = [ending(stage.policy, worker.finish) for worker in stage.workers]
+    else:
+        given = [_rest(channel) for channel in stage.crew.endings]
+    for outputs in given:
+        for output in outputs:
+            yield output
+            stage.lane.surplus += 1
+            del output
+
+
+def ending(policy: Policy, finish: Callable[[], Any]) -> Outputs:
+    """What a worker gives. Raises the PipelineError that ends the run."""
+    outputs, output = tried(_begun, finish), None
+    try:
+        while type(outputs) is not Raised and (output := tried(next, outputs, NOTHING)) is not NOTHING:
+            if type(output) is Raised:
+                outputs = output
+            elif type(output) is FailedItem:
+                policy.judge_at_the_end(output)
+            elif output is not None:
+                yield output
+            output = None
+        if type(outputs) is Raised:
+            raise policy.blame(outputs.take(), "finish")
+    finally:
+        outputs = output = None  # The traceback of an error refers to this frame.
+
+
+def _begun(finish: Callable[[], Any]) -> Any:
+    outputs = finish()
+    return iter(() if outputs is None else outputs)
+
+
+def _rest(channel: Channel[Any]) -> Outputs:
+    """What comes out of a channel until its end."""
+    while True:
+        try:
+            output = channel.get()
+        except Closed:
+            return
+        yield output
+        del output
