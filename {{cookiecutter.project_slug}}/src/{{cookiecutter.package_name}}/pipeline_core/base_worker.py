@@ -1,7 +1,7 @@
 """The base class of your stages, and the loop of a stage."""
 
 import logging
-from collections.abc import Generator, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, MutableMapping, Sequence
 from threading import Event, current_thread, get_ident
 from typing import Any, Generic, TypeVar
 
@@ -47,11 +47,16 @@ class BaseWorker(Generic[In, Out]):
     stop_event: Event
     logger: "logging.LoggerAdapter[logging.Logger]"
 
-    def setup(self) -> None:
+    def setup(self) -> Awaitable[None] | None:
         """Called once, in the worker's thread, before its first item."""
 
-    def process_item(self, item: In) -> Out | Generator[Out, None, None] | None:
+    def process_item(
+        self, item: In
+    ) -> Out | Generator[Out, None, None] | Awaitable[Out | None] | AsyncGenerator[Out, None] | None:
         """Return the item for the next stage, or None to drop it. A generator function may yield any number of items.
+
+        If it is async, so may be `setup`, `finish` and `teardown`: one worker then has many calls in flight, in an event
+        loop of its own.
 
         An exception fails the item: the stage's `retries` and `on_error` say what happens then.
         """
@@ -64,14 +69,14 @@ class BaseWorker(Generic[In, Out]):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no process_batch()")
 
-    def finish(self) -> Iterable[Out] | None:
+    def finish(self) -> Iterable[Out] | Awaitable[Iterable[Out] | None] | AsyncGenerator[Out, None] | None:
         """Called once, in the worker's thread, when the stream has ended in order: return, or yield, what is left to give.
 
         For example totals, or the last group. It comes behind all other outputs of the stage, by worker. Not called after
         an error or a stop. What it raises ends the run.
         """
 
-    def teardown(self) -> None:
+    def teardown(self) -> Awaitable[None] | None:
         """Called once, in the worker's thread, after its last item, whatever happened: also when `setup` raised."""
 
     def _run(self, lane: Lane) -> Generator[Any, None, None]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from itertools import repeat, starmap
 from queue import Empty, Full
 from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .clocks import Waits
 from .errors import PipelineError
@@ -43,7 +43,8 @@ class Channel(Generic[T]):
         self.entered = 0  # Items that were put.
         self.admit: Callable[[T], T] | None = None  # What the reader gets for each item.
         self.reading, self.writing = Waits(), Waits()  # How long the reader waited for items, and the writer for room.
-        self.bell, self.room_bell = bell or Signal(), Signal()
+        self.bell = bell or Signal()
+        self.room_bell: Any = Signal()
         self._items: deque[T] = deque()
         self._readable = self._items  # An empty deque after `cancel`.
         self._reader_waits = self._writer_waits = False

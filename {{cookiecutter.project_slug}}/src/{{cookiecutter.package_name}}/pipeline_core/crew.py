@@ -44,6 +44,7 @@ class Crew:
     ) -> None:
         self.lane, self.inbox, self.outbox, self.hands = stage.lane, stage.inbox, stage.outbox, stage.hands
         self.callers, self.size, self.executor = callers, len(callers), callers[0].executor
+        self.served = callers  # Those that have a thread.
         self.most, self.singly, self.pooled, self.ordered = most, singly, pooled, stage.ordered
         self.roomy = self.executor == "process" and not fixed
         self.batch_size, self.batch_timeout = stage.spec.batch_size or 1, stage.spec.batch_timeout
@@ -279,14 +280,18 @@ class Crew:
 
     def stream(self, place: Place, expansion: Expansion, item: Any) -> None:
         """Fill a stream with the outputs of an expansion, so that they leave as they come, within its bound."""
+        stream = self.new_stream(place)
+        stream.put_all(self._streamed(expansion, item, place, stream))
+        stream.close()
+
+    def new_stream(self, place: Place) -> Stream:
         stream = Stream(max(1, self.inbox.capacity // self.most), self.bell)
         stream.writing, place.expands = place.meter.waits, True
         place.done.append(stream)
         self.tell(place)
         if self.tasks.ended:  # `_end` may not have seen the stream.
             stream.cancel()
-        stream.put_all(self._streamed(expansion, item, place, stream))
-        stream.close()
+        return stream
 
     def _streamed(self, expansion: Expansion, item: Any, place: Place, stream: Stream) -> Generator[Any, None, None]:
         for output in self.lane.policy.outputs(expansion, item, place):

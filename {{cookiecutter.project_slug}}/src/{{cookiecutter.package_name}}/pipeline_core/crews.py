@@ -13,6 +13,12 @@ BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes o
 def build_crew(stage: Owner) -> Crew:
     """The crew of a stage with several workers, or of one in child processes."""
     spec = stage.spec
+    if spec.executor == "async":
+        from .async_crew import (
+            AsyncCrew,  # Imported here, like child processes: it takes time, and few pipelines need it.
+        )
+
+        return AsyncCrew(stage)
     if spec.executor == "process":
         from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
 

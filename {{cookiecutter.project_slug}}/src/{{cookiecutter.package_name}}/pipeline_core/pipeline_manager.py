@@ -7,7 +7,7 @@ from threading import Lock, current_thread
 from typing import Any, Literal
 
 from .base_worker import BaseWorker
-from .checks import check_count, check_seconds, check_type
+from .checks import check_count, check_seconds, check_type, is_async
 from .errors import DeadLetter
 from .flow import Flow
 from .observer import Observer
@@ -18,7 +18,7 @@ from .source_function import SourceLike
 from .stacks import stacks
 
 OnError = Literal["stop", "skip"]
-Executor = Literal["thread", "process"]
+Executor = Literal["thread", "process", "async"]
 RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object]
 
 
@@ -96,6 +96,7 @@ class PipelineManager:
         retry_on: RetryOn = Exception,
         backoff: float = 0.1,
         max_backoff: float = 30.0,
+        timeout: float | None = None,
         rate_limit: float | None = None,
         batch_size: int | None = None,
         batch_timeout: float | None = None,
@@ -105,7 +106,9 @@ class PipelineManager:
         `name`           in reports and errors; default: from the class's name
         `workers`        threads or child processes, each with an instance of its own, made with `worker_args` as keywords;
                          default: 1
-        `executor`       "thread" (default) or "process": items and outputs are then pickled
+        `executor`       "thread" (default); "process": items and outputs are then pickled; or "async" (default for an async
+                         `process_item`): one worker, and `workers` is how many of its calls may be in flight
+        `timeout`        seconds that one attempt may take; default: no limit
         `queue_size`, `on_error`
                          for this stage; default: the manager's
         `when`           called with each item, in the stage's own thread: items for which it is false pass by, unchanged and
@@ -126,8 +129,10 @@ class PipelineManager:
         errors = plan.on_error if on_error is None else on_error
         check_type("worker_args", {} if worker_args is None else worker_args, Mapping)
         told = (name, worker_class, dict(worker_args or {}), workers, queue_size, errors, retries)
-        calls = (when, retry_on, backoff, max_backoff, rate_limit)
-        spec = StageSpec(*told, batch_size, batch_timeout, "thread" if executor is None else executor, *calls)
+        calls = (when, retry_on, backoff, max_backoff, rate_limit, timeout)
+        spec = StageSpec(
+            *told, batch_size, batch_timeout, _executor(worker_class) if executor is None else executor, *calls
+        )
         if name in ("source", *self.stage_names):
             raise ValueError(f"name must not be 'source' or the name of another stage: {name!r}")
         plan.stages.append(spec)
@@ -258,6 +263,10 @@ class PipelineManager:
         if self._drained:  # A stop that came before the start.
             self._run.source.drain()
         return self._run
+
+
+def _executor(worker_class: type) -> Executor:
+    return "async" if is_async(getattr(worker_class, "process_item", None)) else "thread"
 
 
 def _stage_name(worker_class: type) -> str:

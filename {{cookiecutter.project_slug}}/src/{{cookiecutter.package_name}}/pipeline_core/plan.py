@@ -59,10 +59,12 @@ class StageSpec:
     backoff: float = 0.1
     max_backoff: float = 30.0
     rate_limit: float | None = None
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
         methods = checks.METHODS_OF_POOLS if self.is_pool else checks.METHODS
-        checks.check_worker(self.worker_class, BaseWorker, self.method, self.worker_args, methods)
+        in_loop = self.executor == "async"
+        checks.check_worker(self.worker_class, BaseWorker, self.method, self.worker_args, methods, in_loop=in_loop)
         checks.check_name("name", self.name)
         checks.check_count(f"workers of {self.name}", self.workers, at_most=checks.MOST_WORKERS)
         checks.check_count("queue_size", self.queue_size)
@@ -72,7 +74,8 @@ class StageSpec:
         checks.check_seconds("batch_timeout", self.batch_timeout)
         if self.batch_timeout is not None and self.batch_size is None:
             raise ValueError("batch_timeout needs a batch_size")
-        checks.check_choice("executor", self.executor, ("thread", "process"))
+        checks.check_choice("executor", self.executor, ("thread", "process", "async"))
+        checks.check_seconds("timeout", self.timeout)
         if self.when is not None:
             checks.check_callable("when", self.when, 1)
         checks.check_errors("retry_on", self.retry_on)

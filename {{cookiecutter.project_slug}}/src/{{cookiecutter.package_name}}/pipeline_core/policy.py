@@ -43,7 +43,7 @@ class Expansion:
     """The outcome of a generator: its first output, which belongs to the attempt, and the generator of the rest."""
 
     first: Any
-    rest: Generator[Any, None, None]
+    rest: Any
     index: int
     attempt: int
 

@@ -54,18 +54,22 @@ class Stage:
     def open(self, *, serial: bool) -> None:
         """Make the workers. No thread runs yet. What their `__init__` raises becomes a PipelineError."""
         spec, size, number = self.spec, self.spec.batch_size, 1 if serial else self.spec.workers
-        in_children = spec.executor == "process" and not serial
-        for index in range(0 if in_children else number):
+        in_children, in_loop = spec.executor == "process" and not serial, spec.executor == "async"
+        if in_loop:
+            from .async_crew import OnEventLoop, TaskHands  # Imported here: it takes 30 ms, and few pipelines need it.
+
+            self.hands = TaskHands()
+        for index in range(0 if in_children else 1 if in_loop else number):
             try:
                 worker = spec.worker_class(**spec.worker_args)
             except BaseException as error:
                 raise self.policy.blame(error, "__init__") from error
             attach(worker, self.name, index, self.policy.stop_event, self.hands)
-            self.workers.append(worker)
-        if not serial and (in_children or number > 1 or spec.is_pool):
+            self.workers.append(OnEventLoop(worker, spec.timeout) if in_loop else worker)
+        if not serial and (in_children or in_loop or number > 1 or spec.is_pool):
             self.crew = crew_builder(spec.worker_class)(self)
             self.crew.ordering.observe = self._teller("order")
-            number = self.crew.size + len(self.workers) * self.crew.pooled
+            number = len(self.crew.served) + len(self.workers) * self.crew.pooled
         elif serial:
             self.lane = SerialLane(self.inbox, self.policy, self.calls(self.workers[0]), size or 1)
         elif size is not None:
@@ -187,7 +191,7 @@ class Stage:
                 self.hands[get_ident()] = self.lane
                 self.outbox.put_all(self.workers[0]._run(self.lane))
             else:
-                for number, calls in enumerate(self.crew.callers):
+                for number, calls in enumerate(self.crew.served):
                     self._begin(partial(self._serve, self.crew, number, calls), f"{'sub-' * self.crew.pooled}{number}")
                 self.outbox.put_all(self.lane.run(self.crew.bursts()))
         if self.spec.finishes and has_ended_in_order(self):

@@ -55,7 +55,7 @@ class Tasks:
 
     def __init__(self, outbox: Channel[Any]) -> None:
         self.ended, self.taking, self._outbox = False, Lock(), outbox
-        self._tasks, self._idle = deque[Any](), deque[Signal]()
+        self._tasks, self._idle = deque[Any](), deque[Any]()  # Bells: whatever can be `set`.
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -76,12 +76,16 @@ class Tasks:
                     self.wake_one()  # It does the same, so that one ring is enough for many tasks.
                 return task
             start = meter.waits.begin()
-            self._idle.append(bell)
-            if self._tasks or self.ended:  # They came before the bell was there, and rang nobody.
-                self.wake_one()
+            self.lie_down(bell)
             bell.wait()
             meter.waits.end(start)
         return None
+
+    def lie_down(self, bell: Any) -> None:
+        """Have the bell rung when there is something to do."""
+        self._idle.append(bell)
+        if self._tasks or self.ended:  # They came before the bell was there, and rang nobody.
+            self.wake_one()
 
     def take_now(self, most: int | None = None) -> Any:
         """The next task, if there is one: of at most so many items."""

@@ -1,0 +1,264 @@
+"""An async stage: one worker, and an event loop of its own that has many of its calls in flight."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import suppress
+from contextvars import ContextVar
+from inspect import isasyncgenfunction, isawaitable
+from queue import Full
+from time import perf_counter
+from typing import Any
+
+from .base_worker import BaseWorker
+from .calls import PASSING, Calls
+from .channel import Closed
+from .clocks import Meter
+from .crew import Crew, Owner
+from .errors import FailedItem, Failure, Raised
+from .policy import NOTHING, Expansion, Hand
+from .tasks import Place, Stream
+
+IN_HAND: ContextVar[Hand | None] = ContextVar("IN_HAND", default=None)
+
+
+class TaskHands(dict[int, Any]):
+    """What each task of an event loop has in hand, where the hands of threads are asked for."""
+
+    def get(self, key: int, default: Any = None) -> Any:
+        return IN_HAND.get() or super().get(key, default)
+
+
+class OnEventLoop(BaseWorker[Any, Any]):
+    """A worker whose async methods are ordinary ones: they run in an event loop, in the thread that calls them."""
+
+    _runner: asyncio.Runner | None = None
+    _task: "asyncio.Task[Any] | None" = None
+
+    def __init__(self, worker: Any, timeout: float | None) -> None:
+        self._worker, self._timeout, self.logger, self.stop_event = worker, timeout, worker.logger, worker.stop_event
+
+    def setup(self) -> None:
+        self._runner = asyncio.Runner()
+        self.run(self._worker.setup)
+
+    def process_item(self, item: Any) -> Any:
+        return self._given(self.run(self.call, item))
+
+    def finish(self) -> Any:
+        return self._given(self.run(self._worker.finish))
+
+    def teardown(self) -> None:
+        if (runner := self._runner) is not None:
+            self._runner = None  # From here on nothing is cancelled.
+            try:
+                runner.run(_awaited(self._worker.teardown))
+            finally:
+                runner.close()
+
+    def run(self, method: Any, *arguments: Any) -> Any:
+        """Run it in the event loop, and wait for it. Raises Closed after a stop."""
+        assert self._runner is not None
+        try:
+            return self._runner.run(self._cancellable(method, *arguments))
+        except asyncio.CancelledError:
+            if self.stop_event.is_set():
+                raise Closed from None
+            raise
+
+    async def call(self, item: Any) -> Any:
+        """One attempt at an item. A generator is returned as it is. Raises TimeoutError."""
+        async with asyncio.timeout(self._timeout):
+            return await _awaited(self._worker.process_item, item)
+
+    async def next(self, outputs: AsyncGenerator[Any, None]) -> Any:
+        """The next output, or NOTHING."""
+        async with asyncio.timeout(self._timeout):
+            return await anext(outputs, NOTHING)
+
+    def cancel(self) -> None:
+        """End what runs. Any thread may call."""
+        if (runner := self._runner) is not None:
+            with suppress(RuntimeError):  # The loop is closed.
+                runner.get_loop().call_soon_threadsafe(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._runner is not None and self._task is not None:
+            self._task.cancel()
+
+    async def _cancellable(self, method: Any, *arguments: Any) -> Any:
+        self._task = asyncio.current_task()
+        if self.stop_event.is_set():  # It came before there was a task.
+            raise Closed
+        return await _awaited(method, *arguments)
+
+    def _given(self, given: Any) -> Any:
+        return self._drained(given) if isinstance(given, AsyncGenerator) else given
+
+    def _drained(self, outputs: AsyncGenerator[Any, None]) -> Generator[Any, None, None]:
+        try:
+            while (output := self.run(self.next, outputs)) is not NOTHING:
+                yield output
+                del output
+        finally:
+            self.run(outputs.aclose)
+
+
+async def _awaited(method: Any, *arguments: Any) -> Any:
+    given = method(*arguments)
+    return await given if isawaitable(given) else given
+
+
+class Bell:
+    """Wakes the event loop, where a Signal wakes a thread."""
+
+    def __init__(self) -> None:
+        self.event, self.lies = asyncio.Event(), False  # Whether it lies where those do that wait for tasks.
+        self._loop = asyncio.get_running_loop()
+
+    def set(self) -> None:
+        self.lies = False
+        with suppress(RuntimeError):  # The loop is closed.
+            self._loop.call_soon_threadsafe(self.event.set)
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return False  # The event loop does not block.
+
+    async def rung(self) -> None:
+        await self.event.wait()
+        self.event.clear()
+
+
+class AsyncCalls(Calls):
+    """One of the calls that may be in flight."""
+
+    executor = "async"
+
+    def stop(self) -> None:
+        self.worker.cancel()
+
+
+class AsyncCrew(Crew):
+    """The event loop takes a place for each call that may be in flight, and finishes it when the call is over."""
+
+    def __init__(self, stage: Owner) -> None:
+        spec, policy = stage.spec, stage.policy
+        calls = [AsyncCalls(stage.workers[0], spec.method, stage.meter(), policy.pace) for _ in range(spec.workers)]
+        more = len(calls) if isasyncgenfunction(spec.worker_class.process_item) else stage.inbox.capacity
+        super().__init__(stage, calls, len(calls) + more, singly=True, pooled=False)
+        self.served, self.endings, self._worker = calls[:1], self.endings[:1], stage.workers[0]
+
+    def work(self, calls: Calls) -> None:
+        for each in self.callers:
+            each.meter.begin()
+        try:
+            self._worker.run(self._work)
+        finally:
+            for each in self.callers:
+                each.meter.end()
+
+    async def _work(self) -> None:
+        free = [(calls.meter, calls.meter.waits.begin()) for calls in self.callers]
+        in_flight, bell, raised = set[Any](), Bell(), list[BaseException]()
+
+        def over(task: Any) -> None:
+            in_flight.discard(task)
+            if not task.cancelled() and task.exception() is not None:
+                raised.append(task.exception())
+            bell.event.set()
+
+        try:
+            while not (raised or self.tasks.ended or self.outbox.closed):
+                if not free or (place := self.tasks.take_now()) is None:
+                    if free and not bell.lies:
+                        bell.lies = True
+                        self.tasks.lie_down(bell)
+                    await bell.rung()
+                    continue
+                meter, since = free.pop()
+                meter.waits.end(since)
+                task = asyncio.create_task(self._make(place, meter, free))
+                in_flight.add(task)
+                task.add_done_callback(over)
+                del place, task
+        finally:
+            for task in in_flight:
+                task.cancel()
+            await asyncio.gather(*in_flight, return_exceptions=True)
+            for meter, since in free:
+                meter.waits.end(since)
+        if raised:
+            raise raised[0]
+
+    async def _make(self, place: Place, meter: Meter, free: list[tuple[Meter, float]]) -> None:
+        """Make the call of a place, as often as it takes."""
+        IN_HAND.set(place)
+        place.meter, item = meter, place.todo.pop()
+        if id(type(item)) in PASSING:
+            outcome = self.lane.policy.concluded(item, place)
+        else:
+            outcome = await self._result(item, place)
+        if type(outcome) is Expansion:
+            await self._fill_stream(place, outcome, item)
+        else:
+            place.done.append(outcome)
+        self.finish(place)
+        free.append((meter, meter.waits.begin()))
+
+    async def _result(self, item: Any, place: Place) -> Any:
+        policy = self.lane.policy
+        while True:
+            for seconds in policy.pace.pauses():
+                await asyncio.sleep(seconds)
+            given = await self._tried(self._worker.call, item, place)
+            if isinstance(given, AsyncGenerator):
+                first = await self._tried(self._worker.next, given, place)  # It belongs to the attempt.
+                given = first if type(first) is Raised else Expansion(first, given, place.index, place.attempt)
+            if type(given) is not Raised:
+                return policy.concluded(given, place)
+            pause = policy.give_up_or_pause(given.take(), item, place)
+            if isinstance(pause, Failure):
+                return pause
+            await asyncio.sleep(pause)
+            place.attempt, place.retried = place.attempt + 1, place.retried + 1
+
+    async def _tried(self, call: Any, argument: Any, place: Place) -> Any:
+        start = perf_counter()
+        try:
+            return await call(argument)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and (self.tasks.ended or self._worker.stop_event.is_set()):
+                raise
+            return Raised(error)
+        finally:
+            place.meter.record(start, perf_counter() - start, 0.0, 1)
+
+    async def _fill_stream(self, place: Place, expansion: Expansion, item: Any) -> None:
+        stream, policy, output = self.new_stream(place), self.lane.policy, expansion.first
+        stream.room_bell = room = Bell()
+        expansion.first = None
+        try:
+            while output is not NOTHING:
+                if type(output) is Raised:
+                    output = policy.failure(output.take(), item, expansion)
+                elif type(output) is FailedItem:
+                    output = policy.failure(output.error, output.item, expansion)
+                if type(output) is Failure:
+                    stream.left = output
+                    break
+                if output is not None:
+                    stream.left = NOTHING
+                    await self._put(stream, output, room)
+                output = None  # It is not kept while the next one is computed.
+                output = await self._tried(self._worker.next, expansion.rest, place)
+        finally:
+            output = None
+            with suppress(Exception):
+                await expansion.rest.aclose()
+            stream.close()
+
+    async def _put(self, stream: Stream, output: Any, room: Bell) -> None:
+        while True:
+            try:
+                return stream.put(output, timeout=0)
+            except Full:
+                await room.rung()
