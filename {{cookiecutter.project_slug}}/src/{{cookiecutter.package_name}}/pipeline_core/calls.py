@@ -23,11 +23,12 @@ class Calls:
 
     executor = "thread"
     together, alone = 5e-5, 1e-5  # Seconds; see `most`.
+    limited = False  # Whether each call has a time limit.
 
     def __init__(
         self, worker: Any, method: str, meter: Meter, pace: Pace, *, retries: int | None = None, passing: bool = False
     ) -> None:
-        self.worker, self.meter, self.pace, self._retries = worker, meter, pace, retries
+        self.worker, self.method, self.meter, self.pace, self._retries = worker, method, meter, pace, retries
         self.batches = method == "process_batch"
         self.one: Call = self._batch_of_one if self.batches else getattr(worker, method)
         self.measured = pace.paced(partial(meter.call, self.one))
@@ -70,7 +71,7 @@ class Calls:
         At most `together` seconds' worth; and a worker's share of them or, if that is more, `alone` seconds' worth, which
         is not worth to be shared.
         """
-        if self.pace.rate is not None:
+        if self.pace.rate is not None or self.limited:
             return 1
         share = max(-(-lying // size), int(self.alone / each))
         return max(1, min(int(self.together / each), share, MOST))

@@ -44,7 +44,8 @@ class Child(Calls):
         self.meter, self._method, self._hands = stage.meter(), method, stage.hands
         self.meter.usual, self.batches = self.together, method == "process_batch"  # One call at first.
         self._stop_event, self._passing, self.pace = stage.policy.stop_event, stage.passing, stage.policy.pace
-        self._attempts = stage.policy.retries
+        self._attempts, self.limited = stage.policy.retries, stage.spec.timeout is not None
+        self._replaced = stage.leave_behind
         self._set_up = partial(stage.set_up, worker=self)
 
     @property
@@ -177,7 +178,7 @@ class Child(Calls):
                 self._stop_event.set()  # Else an item that is tried again would be blamed.
                 raise
             self._send(message)
-        return self._receive()
+        return self._receive(self._spec.timeout if calls else None)
 
     def _send(self, message: Any) -> bool:
         """Returns False if the child is gone: it has not got the message."""
@@ -188,11 +189,19 @@ class Child(Calls):
             self._end()
             return False
 
-    def _receive(self) -> Any:
-        """The next answer, after what the child has logged. Raises Died, and what the child has raised."""
+    def _receive(self, limit: float | None = None) -> Any:
+        """The next answer, after what the child has logged. Raises Died, TimeoutError, and what the child has raised."""
+        deadline = perf_counter() + (limit or 0.0)
         while True:
             try:
+                if limit is not None and not self._pipe.poll(max(0.0, deadline - perf_counter())):
+                    self._process.kill()
+                    self._end()
+                    self._replaced()
+                    raise TimeoutError(f"no result after {limit:g} seconds")
                 message = self._pipe.recv_bytes()
+            except TimeoutError:
+                raise
             except (EOFError, OSError):
                 self._end()
                 raise Died from None

@@ -263,7 +263,7 @@ class Crew:
             self.bell.set()
         while todo and not self.tasks.ended:
             try:
-                item = todo.pop()
+                place.item = item = todo.pop()
             except IndexError:
                 break
             outcome = tried(call, item)
@@ -276,6 +276,7 @@ class Crew:
             if several:
                 place.index, place.attempt = place.index + (type(item) is not Failure), 1
             item = outcome = None
+        place.item = NOTHING
         self.finish(place)
 
     def stream(self, place: Place, expansion: Expansion, item: Any) -> None:

@@ -5,6 +5,7 @@ from inspect import isgeneratorfunction
 
 from .calls import Calls
 from .crew import Crew, Owner
+from .time_limits import TimedCrew
 
 Builder = Callable[[Owner], Crew]
 BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes of workers: pools.
@@ -26,7 +27,8 @@ def build_crew(stage: Owner) -> Crew:
     else:
         callers = [stage.calls(worker) for worker in stage.workers]
     expands, most = isgeneratorfunction(spec.worker_class.process_item), stage.inbox.capacity // (spec.batch_size or 1)
-    return Crew(stage, callers, len(callers) + (len(callers) if expands else most), singly=expands, pooled=False)
+    kind = Crew if spec.timeout is None or spec.executor == "process" else TimedCrew
+    return kind(stage, callers, len(callers) + (len(callers) if expands else most), singly=expands, pooled=False)
 
 
 def crew_builder(worker_class: type) -> Builder:

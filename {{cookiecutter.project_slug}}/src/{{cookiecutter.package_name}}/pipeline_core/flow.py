@@ -144,7 +144,7 @@ def stage_report(stage: Stage) -> StageReport:
     executor = spec.executor if crew is None else crew.executor
     return StageReport(
         spec.name,
-        len(meters) or spec.workers,
+        crew.size if crew is not None else len(meters) or spec.workers,
         lane.received,
         lane.emitted,
         **{counter: getattr(lane, counter) for counter in COUNTERS},
@@ -160,6 +160,7 @@ def stage_report(stage: Stage) -> StageReport:
         queue_size=stage.inbox.capacity,
         executor=executor,
         pool=executor if spec.is_pool else "",
-        seconds=present / (len(meters) or 1),
+        seconds=present / (crew.size if crew is not None else len(meters) or 1),
+        replaced=stage.replaced,
         window=1 if crew is None else crew.most,
     )

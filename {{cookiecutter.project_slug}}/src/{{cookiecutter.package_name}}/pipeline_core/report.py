@@ -13,6 +13,7 @@ class StageReport:
                 their attempts), `aborted` were in when the run ended, and `passed` by, as the stage's `when` said
     `emitted`   outputs; more than `processed` where a stage yields several for an item
     `retried`   attempts beyond the first
+    `replaced`  workers whose call took longer than `timeout`: another worker has taken their place
     `busy`, `waiting_for_input`, `waiting_for_output`, `waiting_for_order`
                 shares of its workers' time, from 0 to 1. Busy near 1: this stage limits the pipeline. Waiting for
                 output: a later one does. Waiting for input: an earlier one, or the source. Waiting for order: results
@@ -49,6 +50,7 @@ class StageReport:
     seconds: float = 0.0
     window: int = 1
     passed: int = 0
+    replaced: int = 0
     waiting_for_rate: float = 0.0
 
 

@@ -216,8 +216,7 @@ class Run(Flow):
             if self.serial:
                 self._consumer_left.wait()
             for stage in self.stages:
-                for thread in stage.threads:  # It grows while a crew starts.
-                    thread.join()
+                stage.join()
             self.source.join()
             self.settle()
 

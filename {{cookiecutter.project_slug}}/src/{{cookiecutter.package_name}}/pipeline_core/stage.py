@@ -14,15 +14,17 @@ from .clocks import Meter
 from .crew import Crew
 from .crews import crew_builder
 from .endings import ending, endings, has_ended_in_order
-from .errors import Failure, Passed, PipelineError, Raised, tried
+from .errors import Failure, LeftBehind, Passed, PipelineError, Raised, tried
 from .lane import Lane
 from .observer import teller
 from .plan import Plan, StageSpec
 from .policy import Hand
 from .serial import SerialLane
 from .signals import Gate
+from .time_limits import LimitedMeter
 
 Spawn = Callable[[Callable[[], None], str], Thread]
+GRACE = 0.02  # Seconds between two looks whether a thread that is waited for was left behind.
 
 
 class Stage:
@@ -46,6 +48,7 @@ class Stage:
         self.failure: PipelineError | None = None  # What ends the run here.
         self.late: PipelineError | None = None  # What `teardown` raised: it comes after all items.
         self.ready = Gate()  # Every `setup` is over.
+        self.replaced = 0  # Workers whose call took longer than the time limit.
         self._unready: list[None] = []  # One for each `setup` that is not.
         self._earlier = earlier
         tell = teller(plan.observers, "called", spec.name)
@@ -60,13 +63,9 @@ class Stage:
 
             self.hands = TaskHands()
         for index in range(0 if in_children else 1 if in_loop else number):
-            try:
-                worker = spec.worker_class(**spec.worker_args)
-            except BaseException as error:
-                raise self.policy.blame(error, "__init__") from error
-            attach(worker, self.name, index, self.policy.stop_event, self.hands)
+            worker = self.new_worker(index)
             self.workers.append(OnEventLoop(worker, spec.timeout) if in_loop else worker)
-        if not serial and (in_children or in_loop or number > 1 or spec.is_pool):
+        if not serial and (in_children or in_loop or number > 1 or spec.is_pool or spec.timeout):
             self.crew = crew_builder(spec.worker_class)(self)
             self.crew.ordering.observe = self._teller("order")
             number = len(self.crew.served) + len(self.workers) * self.crew.pooled
@@ -82,9 +81,17 @@ class Stage:
         self.policy.pace.observe = self._teller("rate")
         self.inbox.reading.observe, self.outbox.writing.observe = self._teller("input"), self._teller("output")
 
+    def new_worker(self, index: int) -> BaseWorker[Any, Any]:
+        try:
+            worker = self.spec.worker_class(**self.spec.worker_args)
+        except BaseException as error:
+            raise self.policy.blame(error, "__init__") from error
+        attach(worker, self.name, index, self.policy.stop_event, self.hands)
+        return worker
+
     def start(self, spawn: Spawn) -> None:
         self._spawn = spawn
-        self._begin(self._work, "0" if self.crew is None else "loop")
+        self.begin(self._work, "0" if self.crew is None else "loop")
 
     @contextmanager
     def attended(self, worker: BaseWorker[Any, Any], meter: Meter) -> Iterator[None]:
@@ -138,7 +145,8 @@ class Stage:
     def meter(self) -> Meter:
         """A new one, for one thread of the stage."""
         observers = self._plan.observers
-        meter = Meter(self._observe, every_call=any(observer.every_call for observer in observers))
+        kind = Meter if self.spec.timeout is None else LimitedMeter
+        meter = kind(self._observe, every_call=any(observer.every_call for observer in observers))
         meter.waits.observe = self._teller("task")
         self.meters.append(meter)
         return meter
@@ -165,8 +173,22 @@ class Stage:
         """What tells the observers that a thread has waited for this."""
         return teller(self._plan.observers, "waited", self.name, what)
 
-    def _begin(self, run: Callable[[], None], suffix: str) -> None:
+    def begin(self, run: Callable[[], None], suffix: str) -> None:
+        """Start a thread of the stage."""
         self.threads.append(self._spawn(run, f"{self.name}-{suffix}"))
+
+    def leave_behind(self, thread: Thread | None = None) -> None:
+        """Count a worker that is replaced. Do not wait for its thread."""
+        self.replaced += 1
+        if thread is not None:
+            self.threads.remove(thread)
+
+    def join(self) -> None:
+        """Wait for the threads. More may begin, and some may be left behind."""
+        while (
+            thread := next((t for t in self.threads if t.is_alive() and t is not current_thread()), None)
+        ) is not None:
+            thread.join(None if self.spec.timeout is None else GRACE)
 
     def _work(self) -> None:
         """What the stage's own thread does: its loop, from channel to channel."""
@@ -192,35 +214,35 @@ class Stage:
                 self.outbox.put_all(self.workers[0]._run(self.lane))
             else:
                 for number, calls in enumerate(self.crew.served):
-                    self._begin(partial(self._serve, self.crew, number, calls), f"{'sub-' * self.crew.pooled}{number}")
+                    self.begin(partial(self.serve, self.crew, number, calls), f"{'sub-' * self.crew.pooled}{number}")
                 self.outbox.put_all(self.lane.run(self.crew.bursts()))
         if self.spec.finishes and has_ended_in_order(self):
             self.outbox.put_all(endings(self))
 
-    def _serve(self, crew: Crew, number: int, calls: Calls) -> None:
+    def serve(self, crew: Crew, number: int, calls: Calls, first: Callable[[], None] = lambda: None) -> None:
         """What a thread of a crew does."""
         shared = crew.pooled and crew.executor == "thread"  # Its worker is set up in the thread of the loop.
         left = crew.endings[number]
         try:
             with suppress(Closed), self.attended(BaseWorker[Any, Any]() if shared else calls.worker, calls.meter):
+                self._guarded(first)
                 self._guarded(partial(crew.work, calls))
-                if self.spec.finishes and crew.complete and not crew.pooled:
+                if self.spec.finishes and crew.complete and not crew.pooled and current_thread() in self.threads:
                     self._guarded(partial(left.put_all, ending(self.policy, calls.finish)))
         finally:
-            left.close()
-            crew.left()
+            if current_thread() in self.threads:  # Else it was left behind.
+                left.close()
+                crew.left()
 
     def _dismiss(self, crew: Crew) -> None:
         """Wait for the threads of a crew to leave: their `teardown` may fail."""
         crew.tasks.end()
-        for thread in self.threads:
-            if thread is not current_thread():
-                thread.join()
+        self.join()
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """Work, and let what is raised end the run here."""
         try:
-            with suppress(Closed):
+            with suppress(Closed, LeftBehind):
                 work()
         except BaseException as error:  # If it is no PipelineError, the core has a bug, and the item in hand is lost.
             self._fail(error if isinstance(error, PipelineError) else self.policy.blame(error, "the core"))

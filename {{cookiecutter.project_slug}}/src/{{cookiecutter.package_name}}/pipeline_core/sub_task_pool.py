@@ -16,6 +16,7 @@ from .machine import cores
 from .policy import SPECIAL, Expansion
 from .signals import Signal
 from .tasks import Place
+from .time_limits import TimedCrew
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -211,7 +212,12 @@ def build_pool(stage: Owner) -> Crew:
             isgeneratorfunction(worker_class.process_sub_task),
             any(worker.window for worker in stage.workers),
         )
-        return Crew(stage, callers, most, singly=singly, pooled=True, fixed=fixed)
+        kind = Crew if stage.spec.timeout is None or callers[0].executor == "process" else TimedCrew
+        return kind(stage, callers, most, singly=singly, pooled=True, fixed=fixed)
+    if stage.spec.timeout is not None and callers[0].executor == "thread":
+        raise ValueError(
+            "timeout of a pool that splits items needs child processes: threads of a split item are not replaced"
+        )
     return PoolCrew(stage, callers, most, singly=True, pooled=True)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .channel import Channel
 from .clocks import Meter
+from .policy import NOTHING
 from .signals import Signal
 
 
@@ -20,13 +21,14 @@ class Place:
     """
 
     __slots__ = (
-        "attempt", "begun", "done", "end", "expands", "finished", "index", "items", "meter", "retried", "todo",
+        "attempt", "begun", "done", "end", "expands", "finished", "index", "item", "items", "meter", "retried", "todo",
     )  # fmt: skip
     meter: Meter  # Of the thread that works on it.
 
     def __init__(self, items: list[Any], index: int, end: int) -> None:
         self.items, self.todo, self.index, self.end = items, items[::-1], index, end
         self.done: list[Any] = []
+        self.item: Any = NOTHING  # In hand.
         self.retried, self.attempt = 0, 1
         self.begun = self.expands = self.finished = False
 
