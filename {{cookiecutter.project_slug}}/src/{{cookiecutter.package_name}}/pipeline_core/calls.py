@@ -55,14 +55,18 @@ class Calls:
             error = outputs.take()
             if not isinstance(error, RetryAfter):
                 break
-            if self._retries is None:
-                raise error
+            if self._retries is None:  # In a child process: the parent knows how often.
+                try:
+                    raise error
+                finally:
+                    del error
             self.pace.hold(error.seconds)
             if attempt > self._retries:
                 break
             hand.retried += number
         self.worker.logger.debug("a batch of %d failed: %s; each is tried alone", number, short(error))
         errors = [None] * (number - 1) + [None if isinstance(error, Exception) else error]
+        del error  # Its traceback refers to this frame.
         return unless_passing(partial(self._alone, deque(errors)))
 
     def most(self, each: float, lying: int, size: int) -> int:
