@@ -57,9 +57,9 @@ class Stage:
         for index in range(0 if in_children else number):
             try:
                 worker = spec.worker_class(**spec.worker_args)
+                attach(worker, self.name, index, self.policy.stop_event, self.hands)
             except BaseException as error:
                 raise self.policy.blame(error, "__init__") from error
-            attach(worker, self.name, index, self.policy.stop_event, self.hands)
             self.workers.append(worker)
         if not serial and (in_children or number > 1 or spec.is_pool):
             self.crew = crew_builder(spec.worker_class)(self)
