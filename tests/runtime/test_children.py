@@ -222,18 +222,12 @@ def test_r15_a_child_has_its_name_and_its_index(kind: str) -> None:
 
 
 @each_kind
-def test_r15_a_stop_reaches_the_stop_event_of_a_child(kind: str, tmp_path: Path, until: Until) -> None:
-    manager = pipeline(kind, workers.WaitsForStop, 2, mark=tmp_path / "begun")
-    manager.start(range(10))
-    until((tmp_path / "begun").exists)
-    manager.stop()
-    report = manager.wait_for_completion(60)
-    assert (report.state, report.failed, report.imbalances()) == ("stopped", 0, [])
-
-
-@each_kind
-def test_r15_a_stop_reaches_a_child_that_is_being_set_up(kind: str, tmp_path: Path, until: Until) -> None:
-    manager = pipeline(kind, workers.WaitsForStopInSetup, 2, mark=tmp_path / "begun")
+@pytest.mark.parametrize("worker_class", [workers.WaitsForStop, workers.WaitsForStopInSetup])
+def test_r15_a_stop_reaches_the_stop_event_of_a_child(
+    kind: str, worker_class: Any, tmp_path: Path, until: Until
+) -> None:
+    """In a call, and while it is being set up."""
+    manager = pipeline(kind, worker_class, 2, mark=tmp_path / "begun")
     manager.start(range(10))
     until((tmp_path / "begun").exists)
     manager.stop()
