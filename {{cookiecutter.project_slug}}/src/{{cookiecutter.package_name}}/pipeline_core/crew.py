@@ -60,10 +60,7 @@ class Crew:
         self.broken = False  # A worker has left before the end.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
-        self._waiting, self._looked = (
-            set[Place](),
-            0.0,
-        )  # Places in which items waited at the last look, and when it was.
+        self._waiting, self._looked = set[Place](), 0.0  # Places in which items waited at the last look, and its time.
         self._more = 0  # Items that may be in hand beyond `most`.
         self._items, self._outcomes = deque[Any](), deque[Any]()  # What is being handed on.
         self._outcome: Call = partial(next, starmap(self._outcomes.popleft, repeat(())))  # Whatever it is called with.

@@ -159,9 +159,7 @@ class Stage:
         finally:
             self.inbox.cancel()
             self.ready.set()
-            self.outbox.close(
-                self.inbox.failure or self.late
-            )  # It has the failure of this stage already, if there is one.
+            self.outbox.close(self.inbox.failure or self.late)  # It has the failure of this stage already, if any.
 
     def _loop(self) -> None:
         if self.crew is None:

@@ -207,10 +207,8 @@ def build_pool(stage: Owner) -> Crew:
         callers = [stage.calls(worker, "process_sub_task") for worker, size in shares for _ in range(size)]
     worker_class = stage.spec.worker_class
     if (worker_class.split, worker_class.merge) == (SubTaskPoolWorker.split, SubTaskPoolWorker.merge):
-        singly, fixed = (
-            isgeneratorfunction(worker_class.process_sub_task),
-            any(worker.window for worker in stage.workers),
-        )
+        singly = isgeneratorfunction(worker_class.process_sub_task)
+        fixed = any(worker.window for worker in stage.workers)
         return Crew(stage, callers, most, singly=singly, pooled=True, fixed=fixed)
     return PoolCrew(stage, callers, most, singly=True, pooled=True)
 
