@@ -109,6 +109,11 @@ class Channel(Generic[T]):
             self._wake_writer()
         return number, starmap(self._items.popleft, repeat((), number))
 
+    def bursts(self) -> Iterator[Iterator[T]]:
+        """Wait for items, and yield all that can be read then, again and again. Raises Closed at the end of the stream."""
+        while self._readable or self._wait(self.bell, self.reading, self.ready):
+            yield self.burst(self.capacity)[1]
+
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind the items that are in the channel. Only the first call has an effect."""
         if not self.closed:
