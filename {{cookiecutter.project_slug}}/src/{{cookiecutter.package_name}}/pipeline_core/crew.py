@@ -92,7 +92,7 @@ class Crew:
         """Submit what lies in the inbox, as far as there is room in hand. Returns whether the stream has ended, and whether
         there was nothing. Then, if room is left, the bell will ring for the next item and for the end.
         """
-        ended, nothing, size = False, True, self.batch_size
+        ended, nothing, size, held = False, True, self.batch_size, self.held
         try:
             if (room := self.room()) > 0 and self.inbox.ready():
                 number, nothing = size, False
@@ -114,7 +114,7 @@ class Crew:
                 self._deadline = perf_counter() + self.batch_timeout
             if ended or (self._deadline is not None and perf_counter() >= self._deadline):
                 self._submit()
-        if self.tasks:
+        if self.held > held:
             self.tasks.wake_one()
         return ended, nothing
 
