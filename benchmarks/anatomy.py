@@ -2,6 +2,7 @@
 
 python benchmarks/anatomy.py            prints the table
 python benchmarks/anatomy.py --write    puts it into docs/performance.md
+python benchmarks/anatomy.py --quick    one round: whether it works, not how fast
 
 Each part is run alone, in one thread where nothing waits; the whole is a run as anyone's. What the whole takes beyond
 its parts is what threads cost: to wake one another, and to pass the GIL on.
@@ -39,7 +40,7 @@ class Same(BaseWorker[int, int]):
 
 def main() -> None:
     found: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(1 if "--quick" in sys.argv else ROUNDS):
         for measure in (calls, parts, whole, switch, sleeps):
             for name, value in measure().items():
                 found.setdefault(name, []).append(value)

@@ -349,7 +349,7 @@ def pure_python(peer: Peer, x: X, scale: float) -> float:
 
 
 def ratio_of_hop(m: Medians) -> list[str]:
-    limits = {"chain": 3, "pypeln": 10, "streamable": 10, "spdl": 100}
+    limits = {"chain": 3, "pypeln": 10, "streamable": 4, "spdl": 100}
     found = {peer: m[peer, None] / m["ours", None] for peer in limits if (peer, None) in m and ("ours", None) in m}
     return [f"{peer}: {ratio:.1f} times ours; {limits[peer]} asked for" for peer, ratio in found.items()]
 

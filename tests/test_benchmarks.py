@@ -53,6 +53,13 @@ def test_what_several_workers_and_the_command_cost_is_measured_beside_peers(
 
 
 @pytest.mark.slow
+def test_a_hand_over_is_taken_apart() -> None:
+    command = [sys.executable, str(BENCHMARKS / "anatomy.py"), "--quick"]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=500)
+    assert "| **a run** |" in done.stdout, done.stderr
+
+
+@pytest.mark.slow
 def test_an_earlier_core_is_measured_in_the_same_run() -> None:
     printed = bench("--only", "hop", "--peers", "ours", "earlier", "--core", str(CORE))
     assert "│ ours " in printed

@@ -1,6 +1,6 @@
 """How near the core comes to its limits: stops, idleness, memory, and what a run costs that has nothing to do.
 
-python tools/limits.py            a table, in about two minutes
+python tools/limits.py            a table, in less than a minute
 python tools/limits.py --long     with 10 million items, too
 python tools/limits.py --write    puts the table into docs/guarantees.md
 

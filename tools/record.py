@@ -23,12 +23,14 @@ def main() -> None:
     options = {"no_input": True, "output_dir": sys.argv[1], "overwrite_if_exists": True}
     project = Path(cookiecutter(str(ROOT), **options))
     sys.path.insert(0, str(project / "src"))
+    from my_pipeline.observers.diagnosis import Diagnosis
     from my_pipeline.observers.progress import Progress
     from my_pipeline.observers.report_table import ReportTable
 
     demo = runpy.run_path(str(project / "demo.py"))
     console = Console(record=True, width=WIDTH, force_terminal=True, color_system="truecolor", file=io.StringIO())
     pipeline, items = demo["simulated_pipeline"](), demo["ITEMS"]
+    diagnosis = Diagnosis(pipeline)
     progress = Progress(pipeline, Console(file=console.file, width=WIDTH, quiet=True), lambda: items)
     console.print("$ python demo.py", style="bold")
     with progress:
@@ -36,7 +38,7 @@ def main() -> None:
             if number == int(MIDDLE * items):
                 console.print(progress.table())
     console.print()
-    console.print(ReportTable(pipeline.report))
+    console.print(ReportTable(diagnosis.reading()))
     svg = console.export_svg(title="python demo.py", clear=False, unique_id="demo")
     print(console.export_text(clear=False))
     svg = re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)  # Which would be fetched from elsewhere.

@@ -222,18 +222,12 @@ def test_r15_a_child_has_its_name_and_its_index(kind: str) -> None:
 
 
 @each_kind
-def test_r15_a_stop_reaches_the_stop_event_of_a_child(kind: str, tmp_path: Path, until: Until) -> None:
-    manager = pipeline(kind, workers.WaitsForStop, 2, mark=tmp_path / "begun")
-    manager.start(range(10))
-    until((tmp_path / "begun").exists)
-    manager.stop()
-    report = manager.wait_for_completion(60)
-    assert (report.state, report.failed, report.imbalances()) == ("stopped", 0, [])
-
-
-@each_kind
-def test_r15_a_stop_reaches_a_child_that_is_being_set_up(kind: str, tmp_path: Path, until: Until) -> None:
-    manager = pipeline(kind, workers.WaitsForStopInSetup, 2, mark=tmp_path / "begun")
+@pytest.mark.parametrize("worker_class", [workers.WaitsForStop, workers.WaitsForStopInSetup])
+def test_r15_a_stop_reaches_the_stop_event_of_a_child(
+    kind: str, worker_class: Any, tmp_path: Path, until: Until
+) -> None:
+    """In a call, and while it is being set up."""
+    manager = pipeline(kind, worker_class, 2, mark=tmp_path / "begun")
     manager.start(range(10))
     until((tmp_path / "begun").exists)
     manager.stop()
@@ -418,6 +412,35 @@ def test_r4_what_does_not_travel_fails_its_item_alone_and_harms_no_other(bad: st
     assert ("lambda" if bad != "answer" else "does not unpickle") in str(letter.error)
     if bad != "answer":  # Then the whole answer does not arrive.
         assert {path.read_text() for path in tmp_path.iterdir()} == {"x"}
+
+
+@each_kind
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("before", range(3))
+def test_r15_no_item_waits_in_a_chunk_for_another_while_a_child_idles(
+    before: int, ordered: bool, kind: str, tmp_path: Path, gate: threading.Event
+) -> None:
+    """Calls of a millisecond are sent in chunks by then. Of up to four items, the last two do not share one."""
+
+    def source() -> Iterator[int]:
+        yield from range(300)
+        gate.wait(30)  # Both children idle.
+        yield from (*range(300, 300 + before), -1, -2)
+
+    results = pipeline(kind, workers.Meets, 2, {"ordered": ordered}, folder=tmp_path).run(source())
+    first = list(itertools.islice(results, 300))
+    gate.set()
+    assert sorted([*first, *results]) == list(range(-2, 300 + before))
+
+
+@each_kind
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("queue_size", [1, 2, 7, 100])
+def test_r6_children_are_never_waited_for_in_vain_whatever_there_is_room_for(
+    queue_size: int, ordered: bool, kind: str
+) -> None:
+    manager = pipeline(kind, workers.Negate, 2, {"queue_size": queue_size, "ordered": ordered})
+    assert sorted(manager.run(range(2000)), reverse=True) == [-item for item in range(2000)]
 
 
 def test_r15_in_serial_mode_a_stage_of_children_is_the_plain_loop() -> None:

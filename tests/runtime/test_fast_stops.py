@@ -12,9 +12,19 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker, robust_put
+from my_pipeline.pipeline_core import (
+    BaseWorker,
+    PipelineManager,
+    PipelineReport,
+    StageReport,
+    SubTaskPoolWorker,
+    robust_put,
+)
+
+from watch import Gated
 
 Until = Callable[[Callable[[], object]], None]
+StoppedWhen = Callable[[Callable[[StageReport], bool], PipelineManager, threading.Event], PipelineReport]
 both_modes = pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
 one_worker_and_several = pytest.mark.parametrize("workers", [1, 3])
 MANY = 50_000
@@ -26,26 +36,14 @@ class Pass(BaseWorker[Any, Any]):
         return item
 
 
-class Waits(BaseWorker[Any, Any]):
-    """The first call to get here opens `begun`, and waits at the gate."""
-
-    def __init__(self, begun: threading.Event, gate: threading.Event) -> None:
-        self.begun, self.gate = begun, gate
-
-    def process_item(self, item: Any) -> Any:
-        self.begun.set()
-        self.gate.wait()
-        return item
-
-
-class WaitsForBatches(Waits):
+class WaitsForBatches(Gated):
     def process_batch(self, items: list[Any]) -> list[Any]:
         self.begun.set()
         self.gate.wait()
         return items
 
 
-class WaitsAndFails(Waits):
+class WaitsAndFails(Gated):
     """Its batches fail, and so do their items alone."""
 
     def process_batch(self, items: list[Any]) -> list[Any]:
@@ -55,7 +53,7 @@ class WaitsAndFails(Waits):
         raise ValueError("no")
 
 
-class WaitsAtTheFirst(Waits):
+class WaitsAtTheFirst(Gated):
     """The first item waits, and those behind it are done and wait for their turn."""
 
     def process_item(self, item: Any) -> Any:
@@ -133,8 +131,38 @@ def stands_still(manager: PipelineManager) -> bool:
     return True
 
 
+def stopped(manager: PipelineManager, left: threading.Event, gate: threading.Event) -> PipelineReport:
+    """Stop, and open the gate for the calls in flight once the stop has reached the last stage."""
+    manager.stop()
+    assert left.wait(60)
+    gate.set()
+    report = manager.wait_for_completion(60)
+    assert (report.state, report.imbalances()) == ("stopped", [])
+    return report
+
+
+@pytest.fixture
+def stopped_when(calls: CountsCalls, gate: threading.Event, until: Until) -> StoppedWhen:
+    """Run with many items, and stop when all stand still and the condition holds for the first stage: in few calls."""
+
+    def run(
+        condition: Callable[[StageReport], bool], manager: PipelineManager, begun: threading.Event
+    ) -> PipelineReport:
+        left = with_two_more(manager)
+        manager.start(range(MANY))
+        assert begun.wait(60)
+        until(lambda: condition(manager.report.stages[0]) and stands_still(manager))
+        calls.counting = True
+        report = stopped(manager, left, gate)
+        calls.counting = False
+        assert calls.number < FEW
+        return report
+
+    return run
+
+
 CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
-    "items in a queue": (Waits, {}, {}),
+    "items in a queue": (Gated, {}, {}),
     "a batch in the making": (WaitsForBatches, {"batch_size": 100}, {}),
     "a failed batch, each item of which is tried alone": (WaitsAndFails, {"batch_size": MANY}, {"on_error": "skip"}),
     "sub-tasks": (Splits, {}, {}),
@@ -145,7 +173,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any]]] = {
 @one_worker_and_several
 @pytest.mark.parametrize("case", CASES)
 def test_r7_the_end_of_a_run_makes_few_calls_however_much_it_drops(
-    case: str, workers: int, calls: CountsCalls, gate: threading.Event, until: Until
+    case: str, workers: int, gate: threading.Event, stopped_when: StoppedWhen
 ) -> None:
     worker_class, arguments, options = CASES[case]
     begun = threading.Event()
@@ -154,40 +182,19 @@ def test_r7_the_end_of_a_run_makes_few_calls_however_much_it_drops(
     manager.add_worker(
         worker_class, name="waits", workers=workers, worker_args={"begun": begun, "gate": gate}, **arguments
     )
-    left = with_two_more(manager)
-    manager.start(range(MANY))
-    assert begun.wait(60)
-    until(lambda: manager.report.stages[0].processed == MANY and stands_still(manager))
-    calls.counting = True
-    manager.stop()
-    assert left.wait(60)
-    gate.set()
-    report = manager.wait_for_completion(60)
-    calls.counting = False
-    assert (report.state, report.imbalances()) == ("stopped", [])
+    report = stopped_when(lambda first: first.processed == MANY, manager, begun)
     assert sum(stage.aborted for stage in report.stages) > 10
-    assert calls.number < FEW
 
 
 @pytest.mark.skipif(sys.gettrace() is not None, reason="a debugger or a coverage tool counts here, too")
 def test_r7_results_that_wait_for_their_turn_are_dropped_at_once(
-    calls: CountsCalls, gate: threading.Event, until: Until
+    gate: threading.Event, stopped_when: StoppedWhen
 ) -> None:
     begun = threading.Event()
     manager = PipelineManager(queue_size=MANY)
     manager.add_worker(WaitsAtTheFirst, workers=2, worker_args={"begun": begun, "gate": gate})
-    left = with_two_more(manager)
-    manager.start(range(MANY))
-    assert begun.wait(60)
-    until(lambda: manager.report.stages[0].received == MANY and stands_still(manager))
-    calls.counting = True
-    manager.stop()
-    assert left.wait(60)
-    gate.set()
-    report = manager.wait_for_completion(60)
-    calls.counting = False
-    assert (report.delivered, report.imbalances()) == (0, [])
-    assert calls.number < FEW
+    report = stopped_when(lambda first: first.received == MANY, manager, begun)
+    assert report.delivered == 0
 
 
 def test_r7_no_sub_task_begins_after_the_stop(gate: threading.Event) -> None:
@@ -202,12 +209,8 @@ def test_r7_no_sub_task_begins_after_the_stop(gate: threading.Event) -> None:
     left = with_two_more(manager)
     manager.start(range(16))
     assert begun.wait(60)
-    manager.stop()
-    assert left.wait(60)
-    gate.set()
-    report = manager.wait_for_completion(60)
+    assert stopped(manager, left, gate).stages[0].processed == 0
     assert next(counted) <= 2
-    assert (report.state, report.stages[0].processed, report.imbalances()) == ("stopped", 0, [])
 
 
 # Whoever sets the stop event stops the run.

@@ -56,6 +56,11 @@ def read(*stages: StageReading, **numbers: Any) -> Reading:
     return Reading(**told, stages=stages, whole=PipelineReport(**told, stages=tuple(plain)), **more)
 
 
+def through(items: int, seconds: float) -> dict[str, Any]:
+    """The numbers of a stage through which so many items went, each in so many seconds."""
+    return dict.fromkeys(("received", "processed", "emitted"), items) | {"times": times((seconds, items))}
+
+
 def changes(verdict: Verdict) -> list[tuple[str, str, int, int]]:
     """The part, the setting, its number now and the number that it should have."""
     return [astuple(change) for change in verdict.changes]
@@ -63,6 +68,7 @@ def changes(verdict: Verdict) -> list[tuple[str, str, int, int]]:
 
 IDLE: dict[str, Any] = {"busy": 0.05, "waiting_for_input": 0.95, "times": times((0.005, 100))}
 COMPUTES: dict[str, Any] = {"computing": 0.98}
+CHILDREN: dict[str, Any] = {"pool": "process", "executor": "process", "computing": 0.97, "times": times((0.2, 100))}
 NOT_STARTED: dict[str, Any] = dict.fromkeys(("received", "emitted", "processed", "busy", "computing", "seconds"), 0) | {
     "times": times()
 }
@@ -104,8 +110,7 @@ def test_all_filtered_in_the_first_stage_is_work_too() -> None:
 
 
 def test_a_stage_behind_one_that_yields_many_is_counted_by_the_items_of_the_source() -> None:
-    many: dict[str, Any] = {"received": 1000, "processed": 1000, "emitted": 1000, "times": times((0.01, 1000))}
-    verdict = judge(read(stage(emitted=1000, **IDLE), stage("b", **many), delivered=1000))
+    verdict = judge(read(stage(emitted=1000, **IDLE), stage("b", **through(1000, 0.01)), delivered=1000))
     assert (verdict.part, verdict.items_per_second) == ("b", pytest.approx(10))
     assert verdict.expected == pytest.approx(80)
 
@@ -178,16 +183,9 @@ def test_without_a_gil_a_stage_that_computes_gets_workers() -> None:
 
 
 def test_a_process_pool_gets_as_many_as_there_are_cores() -> None:
-    pool: dict[str, Any] = {
-        "pool": "process",
-        "executor": "process",
-        "workers": 2,
-        "computing": 0.97,
-        "times": times((0.2, 100)),
-    }
-    verdict = judge(read(stage(**pool)))
+    verdict = judge(read(stage(workers=2, **CHILDREN)))
     assert changes(verdict) == [("a", "sub_workers", 2, 4)]
-    reading = read(stage(**(pool | {"workers": 4, "times": times((0.4, 100))})))
+    reading = read(stage(workers=4, **CHILDREN | {"times": times((0.4, 100))}))
     verdict = judge(reading)
     assert (verdict.part, verdict.reason, verdict.changes) == ("a", "cores", ())
     assert "its 4 sub-workers were busy 99% of the time (96% CPU), and no core is free for more" in advise(reading)
@@ -209,20 +207,14 @@ def test_items_without_work_are_told_to_carry_more() -> None:
     quick = stage(computing=1.0, times=times((1e-6, 100)))
     verdict = judge(read(quick, replace(quick, name="b"), cpu_seconds=9.9))
     assert (verdict.part, verdict.reason, verdict.changes) == ("", "hand-over", ())
-    many: dict[str, Any] = {"received": 10**6, "processed": 10**6, "emitted": 10**6, "times": times((4e-6, 10**6))}
-    quick = stage(computing=1.0, **many)
+    quick = stage(computing=1.0, **through(10**6, 4e-6))
     verdict = judge(read(quick, replace(quick, name="b"), read=10**6, delivered=10**6, cpu_seconds=9.9))
     assert verdict.reason == "hand-over", "also where the calls seem to take most of the time: so does measuring them"
 
 
 def test_calls_too_short_for_child_processes_are_told_so() -> None:
-    short: dict[str, Any] = {
-        "computing": 0.98,
-        "times": times((6e-6, 1_500_000)),
-        "received": 1_500_000,
-        "processed": 1_500_000,
-    }
-    reading = read(stage(emitted=1_500_000, **short), cpu_seconds=9.9, read=1_500_000, delivered=1_500_000)
+    items = 1_500_000
+    reading = read(stage(**COMPUTES, **through(items, 6e-6)), cpu_seconds=9.9, read=items, delivered=items)
     verdict = judge(reading)
     assert (verdict.part, verdict.reason, verdict.changes) == ("a", "computes", ())
     assert "too short for child processes" in advise(reading)
@@ -250,14 +242,7 @@ def test_what_computes_beside_something_that_releases_the_gil_is_told_of_process
 
 
 def test_child_processes_take_cores_from_the_others() -> None:
-    pool: dict[str, Any] = {
-        "pool": "process",
-        "executor": "process",
-        "workers": 8,
-        "computing": 0.99,
-        "times": times((0.2, 100)),
-    }
-    verdict = judge(read(stage(), stage("b", busy=0.25, waiting_for_input=0.7, **pool)))
+    verdict = judge(read(stage(), stage("b", workers=8, busy=0.25, waiting_for_input=0.7, **CHILDREN)))
     assert (verdict.part, verdict.then) == ("a", "the CPU")
     assert verdict.expected == pytest.approx(20, rel=0.1)
 

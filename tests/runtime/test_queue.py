@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from my_pipeline.pipeline_core import SENTINEL, BaseWorker, PipelineManager, robust_put
 
 from jitter import jitter
-from watch import WATCHDOG, eventually
+from watch import WATCHDOG, Gated, eventually
 
 EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000"))
 pytestmark = pytest.mark.usefixtures("fast_switches")
@@ -276,18 +276,6 @@ def test_r2_many_threads_may_put_at_once_and_each_keeps_its_order() -> None:
 
 
 # It means by its methods what `queue.Queue` means.
-
-
-class Gated(BaseWorker[Any, Any]):
-    """Says that it has begun, and is done with nothing until the gate is open."""
-
-    def __init__(self, begun: threading.Event, gate: threading.Event) -> None:
-        self.begun, self.gate = begun, gate
-
-    def process_item(self, item: Any) -> Any:
-        self.begun.set()
-        self.gate.wait()
-        return item
 
 
 def in_a_source(use: Callable[[Any, threading.Event], object], gate: threading.Event, size: int = 3) -> Any:

@@ -1,12 +1,13 @@
 """R12: what cannot work is refused at the call that says it, in a line that names it."""
 
 import abc
+import multiprocessing
 from collections.abc import AsyncIterator, Iterator
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
-from my_pipeline.pipeline_core import BaseWorker, Observer, PipelineManager, SubTaskPoolWorker
+from my_pipeline.pipeline_core import BaseWorker, Observer, PipelineError, PipelineManager, SubTaskPoolWorker
 
 
 class Pass(BaseWorker[Any, Any]):
@@ -35,6 +36,7 @@ def generator(self: Any, *arguments: Any) -> Any:
 
 
 METHODS = "setup", "process_item", "process_batch", "teardown", "split", "process_sub_task", "merge"
+SET_BY_THE_MANAGER = "name", "index", "stop_event", "logger"
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -122,13 +124,68 @@ def test_r12_an_abstract_class_is_refused_and_what_it_lacks_is_told() -> None:
         PipelineManager().add_worker(Abstract)
 
 
-@pytest.mark.parametrize("name", ["name", "index", "stop_event", "logger"])
+@pytest.mark.parametrize("name", SET_BY_THE_MANAGER)
 @pytest.mark.parametrize("kind", ["method", "property"])
 def test_r12_a_method_in_the_place_of_what_the_manager_sets_is_refused(name: str, kind: str) -> None:
     """It would be overwritten, or could not be."""
     odd: Any = no_item if kind == "method" else property(no_item)
     with pytest.raises(TypeError, match=f"worker_class Odd.*{name}"):
         PipelineManager().add_worker(type("Odd", (Pass,), {name: odd}))
+
+
+class SetsIn(Pass):
+    """Its `__init__` sets an attribute."""
+
+    def __init__(self, attribute: str) -> None:
+        setattr(self, attribute, "mine")
+
+
+class PoolSetsIn(Pool):
+    def __init__(self, attribute: str, executor: Any = "thread") -> None:
+        super().__init__(sub_workers=2, executor=executor)
+        setattr(self, attribute, "mine")
+
+
+class SetsInAChild(SetsIn):
+    """The same in a child process alone."""
+
+    def __init__(self, attribute: str) -> None:
+        if multiprocessing.parent_process() is not None:
+            super().__init__(attribute)
+
+
+class PoolSetsInAChild(PoolSetsIn):
+    def __init__(self, attribute: str) -> None:
+        here = multiprocessing.parent_process() is None
+        super().__init__("own" if here else attribute, "process")
+
+
+@pytest.mark.parametrize("attribute", SET_BY_THE_MANAGER)
+@pytest.mark.parametrize("worker_class", [SetsIn, PoolSetsIn])
+@pytest.mark.parametrize("how", ["run", "serial", "start", "several workers"])
+def test_r12_an_init_that_sets_what_the_manager_sets_is_refused_at_the_start(
+    worker_class: Any, attribute: str, how: str
+) -> None:
+    """It would be overwritten."""
+    workers = 3 if how == "several workers" else 1
+    manager = PipelineManager().add_worker(worker_class, workers=workers, worker_args={"attribute": attribute})
+    said = rf"{worker_class.__name__}\.__init__ must not set self\.{attribute}: .*rename yours"
+    with pytest.raises(PipelineError, match=f"failed in __init__: TypeError: {said}"):
+        manager.start([1]) if how == "start" else manager.run([1], serial=how == "serial")
+    assert (manager.report.state, manager.report.imbalances()) == ("failed", [])
+
+
+@pytest.mark.parametrize("attribute", SET_BY_THE_MANAGER)
+@pytest.mark.parametrize("worker_class", [SetsIn, SetsInAChild, PoolSetsInAChild])
+def test_r15_an_init_that_sets_what_the_manager_sets_is_refused_in_a_child_process(
+    worker_class: Any, attribute: str
+) -> None:
+    executor: Any = "thread" if worker_class is PoolSetsInAChild else "process"
+    manager = PipelineManager().add_worker(worker_class, executor=executor, worker_args={"attribute": attribute})
+    said = rf"failed in setup: TypeError: {worker_class.__name__}\.__init__ must not set self\.{attribute}: "
+    with pytest.raises(PipelineError, match=said):
+        list(manager.run([1]))
+    assert manager.report.imbalances() == []
 
 
 PRIVATE = (

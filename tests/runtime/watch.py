@@ -1,4 +1,7 @@
-"""What every test, and every example of a property test, is watched for: its time, and what it leaves behind."""
+"""What every test, and every example of a property test, is watched for: its time, and what it leaves behind.
+
+And with what tests hold a run up.
+"""
 
 import faulthandler
 import gc
@@ -15,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from my_pipeline.pipeline_core import BaseWorker
 
 LEAVING_SECONDS = 20.0
 HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -29,6 +33,18 @@ def eventually(condition: Callable[[], object], seconds: float = LEAVING_SECONDS
             return False
         time.sleep(0.001)
     return True
+
+
+class Gated(BaseWorker[Any, Any]):
+    """Says that it has begun, and is done with nothing until the gate is open."""
+
+    def __init__(self, begun: threading.Event, gate: threading.Event) -> None:
+        self.begun, self.gate = begun, gate
+
+    def process_item(self, item: Any) -> Any:
+        self.begun.set()
+        self.gate.wait()
+        return item
 
 
 class Watchdog:

@@ -302,6 +302,20 @@ class Counts(BaseWorker[Any, Any]):
         return item
 
 
+class Meets(BaseWorker[int, int]):
+    """Calls of a millisecond. Those for -1 and -2 return once both have begun."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def process_item(self, item: int) -> int:
+        time.sleep(1e-3)
+        if item < 0:
+            (self.folder / str(item)).touch()
+            wait_for(self.folder / str(-3 - item))
+        return item
+
+
 class Stuck(BaseWorker[Any, Any]):
     """Says which process it is in, and does not return, or not before the stop."""
 

@@ -4,6 +4,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cached_property
 from threading import Event, Thread
 from typing import NamedTuple, Self
 
@@ -43,13 +44,12 @@ class Progress:
     The count of items done never goes backwards. After a stage that yields several outputs for an item it is an estimate:
     where that was too high, the count stands still until the run has caught up. The time left is shown when it is known.
 
-    `total` returns how many items there will be, or None; it is called once, in that thread. Logs that go through
-    `console` meanwhile appear above the table.
+    `total` returns how many items there will be, or None; it is called once, when something is shown first. Logs that go
+    through `console` meanwhile appear above the table.
     """
 
     def __init__(self, pipeline: PipelineManager, console: Console, total: Total = lambda: None) -> None:
         self._pipeline, self._console, self._count = pipeline, console, total
-        self._total: int | None = None
         self._seen = deque([(pipeline.report, 0)])  # Reports of the last seconds, each with the items done.
         self._over = Event()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
@@ -71,8 +71,6 @@ class Progress:
                 self._live.stop()
 
     def _watch(self) -> None:
-        with suppress(OSError):
-            self._total = self._count()
         while not self._over.wait(1 / REFRESHES if self._live is not None else LOG_EVERY):
             with suppress(OSError):
                 if self._live is not None:
@@ -81,6 +79,12 @@ class Progress:
                     glance = self._glance()
                     numbers, failed = self._numbers(glance), glance.now.failed
                     logger.info("%s: %s, %d failed", self._pipeline.name, numbers, failed)
+
+    @cached_property
+    def _total(self) -> int | None:
+        with suppress(OSError):
+            return self._count()
+        return None
 
     def table(self) -> RenderableType:
         """The whole run, and a row a stage, as of now."""

@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapp
 from threading import Event, current_thread, get_ident
 from typing import Any, Generic, TypeVar
 
+from .checks import SET_BY_THE_MANAGER
 from .lane import Lane
 from .policy import Hand
 
@@ -39,7 +40,7 @@ class BaseWorker(Generic[In, Out]):
     `logger`      its records have the attributes `stage`, `worker` (the thread's name) and `item_index` (the position of the
                   item in hand among those that the stage received, from 0; None where there is none, as in `setup`)
 
-    The manager sets these four after `__init__` and before `setup`.
+    The manager sets these four after `__init__` and before `setup`. An `__init__` that sets one of them is refused.
     """
 
     name: str
@@ -85,5 +86,7 @@ class BaseWorker(Generic[In, Out]):
 
 
 def attach(worker: BaseWorker[Any, Any], name: str, index: int, stop_event: Event, hands: Hands) -> None:
-    """Set the attributes that a worker may use from `setup` on."""
+    """Set the attributes that a worker may use from `setup` on. Raises TypeError where its `__init__` has set one."""
+    if taken := [f"self.{each}" for each in SET_BY_THE_MANAGER if each in vars(worker)]:
+        raise TypeError(f"{type(worker).__name__}.__init__ must not set {taken[0]}: the manager sets it; rename yours")
     worker.name, worker.index, worker.stop_event, worker.logger = name, index, stop_event, WorkerLog(name, hands)

@@ -72,13 +72,13 @@ class Calls:
     def most(self, each: float, lying: int, size: int) -> int:
         """How many calls to make together, of those that lie there for `size` workers and take `each` seconds.
 
-        At most `together` seconds' worth; and a worker's share of them or, if that is more, `alone` seconds' worth, which
-        is not worth to be shared.
+        None waits for the others for more than `together` seconds; and at most a worker's share of them or, if that is
+        more, `alone` seconds' worth, which is not worth to be shared.
         """
         if self.pace.rate is not None or self.limited:
             return 1
         share = max(-(-lying // size), int(self.alone / each))
-        return max(1, min(int(self.together / each), share, MOST))
+        return max(1, min(1 + int(self.together / each), share, MOST))
 
     def chunk(self, place: Any, crew: Any) -> tuple[list[Any], Call]:
         """The places of a crew that are worked on together, this one first, and what to call for each of their items."""

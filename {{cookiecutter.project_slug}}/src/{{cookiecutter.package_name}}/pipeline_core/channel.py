@@ -112,6 +112,11 @@ class Channel(Generic[T]):
         items = starmap(self._items.popleft, repeat((), number))
         return number, items if self.admit is None else map(self.admit, items)
 
+    def bursts(self) -> Iterator[Iterator[T]]:
+        """Wait for items, and yield all that can be read then, again and again. Raises Closed at the end of the stream."""
+        while self._readable or self._wait(self.bell, self.reading, self.ready):
+            yield self.burst(self.capacity)[1]
+
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind the items that are in the channel. Only the first call has an effect."""
         if not self.closed:

@@ -32,7 +32,7 @@ class Child(Calls):
     """A child process with a worker of its own, which makes the calls. One that has died is replaced at the next call."""
 
     executor = "process"
-    together, alone = 1.25e-3, 1e-4  # Seconds; see `most`. A message and its answer take the latter.
+    together, alone = 2.5e-3, 1.5e-4  # Seconds; see `most`. A message and its answer take the latter.
     streams = False  # They have all come.
     _context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     _starting = Lock()  # multiprocessing starts one process at a time.
@@ -42,7 +42,7 @@ class Child(Calls):
     def __init__(self, stage: Owner, index: int, method: str) -> None:
         self._spec, self._index, self._name = stage.spec, index, f"{stage.pipeline}-{stage.spec.name}-{index}"
         self.meter, self._method, self._hands = stage.meter(), method, stage.hands
-        self.meter.usual, self.batches = self.together, method == "process_batch"  # One call at first.
+        self.meter.usual, self.batches = 2 * self.together, method == "process_batch"  # One call at first.
         self._stop_event, self._passing, self.pace = stage.policy.stop_event, stage.passing, stage.policy.pace
         self._attempts, self.limited = stage.policy.retries, stage.spec.timeout is not None
         self._replaced = stage.leave_behind

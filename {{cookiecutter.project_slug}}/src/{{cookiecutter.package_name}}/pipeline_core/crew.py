@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Sequence
 from functools import partial
-from itertools import chain, repeat, starmap
+from itertools import chain, islice, repeat, starmap
 from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
@@ -63,11 +63,8 @@ class Crew:
         self.endings = [Channel[Any](self.outbox.capacity) for _ in callers]  # What `finish` gives, by worker.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
-        self._waiting, self._looked = (
-            set[Place](),
-            0.0,
-        )  # Places in which items waited at the last look, and when it was.
-        self._more = 0  # Items that may be in hand beyond `most`.
+        self._waiting, self._looked = set[Place](), 0.0  # Places in which items waited at the last look, and its time.
+        self._least = 1  # Items that there must be room for, so that no chunk is tiny because little room was left.
         self._items, self._outcomes = deque[Any](), deque[Any]()  # What is being handed on.
         self._outcome: Call = partial(next, starmap(self._outcomes.popleft, repeat(())))  # Whatever it is called with.
 
@@ -93,27 +90,30 @@ class Crew:
 
     def room(self) -> int:
         """How many more items may be in hand."""
-        return self.most * self.batch_size + self._more - self.held - len(self._batch)
+        room = self.most * self.batch_size + (self._least - 1) * self.size - self.held - len(self._batch)
+        return room if room >= self._least else 0
 
     def _fill(self) -> tuple[bool, bool]:
         """Submit what lies in the inbox, as far as there is room in hand. Returns whether the stream has ended, and whether
-        there was nothing. Then, if room is left, the bell will ring for the next item and for the end.
+        no more can be submitted now. Then, if room is left, the bell will ring for the next item and for the end.
         """
-        ended, nothing, size = False, True, self.batch_size
+        ended, idle, size, held = False, True, self.batch_size, self.held
         try:
             if (room := self.room()) > 0 and self.inbox.ready():
-                number, nothing = size, False
+                number = size
                 if size == 1 and not self.singly:
                     # Of children the slowest counts: what was sent to one cannot be given to another.
                     each = (max if self.executor == "process" else min)([calls.meter.usual for calls in self.callers])
                     number = self.callers[0].most(each, min(room, len(self.inbox)), self.size)
-                    self._more = (number - 1) * self.size if self.roomy else 0
-                for item in self.inbox.burst(room)[1]:
-                    self._batch.append(item)
-                    if len(self._batch) == number:
+                    self._least = number if self.roomy else 1
+                    if self.executor == "process":  # Whoever sends a message adds others.
+                        number = min(number, int(self.callers[0].alone / each) or 1)
+                items = self.inbox.burst(room)[1]
+                while more := list(islice(items, number - len(self._batch))):
+                    self._batch += more
+                    if size == 1 or len(self._batch) == size:
                         self._submit()
-                if size == 1 and self._batch:
-                    self._submit()
+                idle = self.room() <= 0
         except Closed:
             ended = True
         if self._batch:
@@ -121,9 +121,9 @@ class Crew:
                 self._deadline = perf_counter() + self.batch_timeout
             if ended or (self._deadline is not None and perf_counter() >= self._deadline):
                 self._submit()
-        if self.tasks:
+        if self.held > held:
             self.tasks.wake_one()
-        return ended, nothing
+        return ended, idle
 
     def _submit(self) -> None:
         index, self.received = self.received, self.received + self._count(self._batch)

@@ -3,10 +3,10 @@
 import sys
 from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, suppress
 from contextvars import copy_context
-from itertools import filterfalse, repeat, starmap
+from itertools import chain, filterfalse
 from threading import Thread, current_thread
 from time import perf_counter, process_time
 from typing import Any
@@ -106,12 +106,12 @@ class Run(Flow):
         self._lifetime = ref(lifetime, self._let_go)
         try:
             with closing(self.outbox.reading.timed(plain_loop(self.source, self.stages))) as outputs:
-                take = outputs.__next__ if self.serial else self.outbox.get
+                items: Iterator[Any] = outputs if self.serial else chain.from_iterable(self.outbox.bursts())
                 if self.dead_letters.travel:  # Failures that have travelled here are judged, in the order of the items.
-                    take = filterfalse(self.dead_letters.arrives, starmap(take, repeat(()))).__next__
+                    items = filterfalse(self.dead_letters.arrives, items)
                 self.start()
                 while not self.stopping:
-                    yield take()
+                    yield next(items)
                     self.delivered += 1
         except (Closed, StopIteration):
             self.completed = not self.stopping
@@ -134,7 +134,7 @@ class Run(Flow):
                 if not collected:
                     self.wait()
         ended_by = Raised(self.error)
-        del self, take, outputs  # The traceback of the error will refer to this frame, and all of them to the error.
+        del self, items, outputs  # The traceback of the error will refer to this frame, and all of them to the error.
         if ended_by.error is not None:
             raise ended_by.take()
 

@@ -84,9 +84,9 @@ class Stage:
     def new_worker(self, index: int) -> BaseWorker[Any, Any]:
         try:
             worker = self.spec.worker_class(**self.spec.worker_args)
+            attach(worker, self.name, index, self.policy.stop_event, self.hands)
         except BaseException as error:
             raise self.policy.blame(error, "__init__") from error
-        attach(worker, self.name, index, self.policy.stop_event, self.hands)
         return worker
 
     def start(self, spawn: Spawn) -> None:
@@ -203,9 +203,7 @@ class Stage:
         finally:
             self.inbox.cancel()
             self.ready.set()
-            self.outbox.close(
-                self.inbox.failure or self.late
-            )  # It has the failure of this stage already, if there is one.
+            self.outbox.close(self.inbox.failure or self.late)  # It has the failure of this stage already, if any.
 
     def _loop(self) -> None:
         with suppress(Closed):

@@ -208,10 +208,8 @@ def build_pool(stage: Owner) -> Crew:
         callers = [stage.calls(worker, "process_sub_task") for worker, size in shares for _ in range(size)]
     worker_class = stage.spec.worker_class
     if (worker_class.split, worker_class.merge) == (SubTaskPoolWorker.split, SubTaskPoolWorker.merge):
-        singly, fixed = (
-            isgeneratorfunction(worker_class.process_sub_task),
-            any(worker.window for worker in stage.workers),
-        )
+        singly = isgeneratorfunction(worker_class.process_sub_task)
+        fixed = any(worker.window for worker in stage.workers)
         kind = Crew if stage.spec.timeout is None or callers[0].executor == "process" else TimedCrew
         return kind(stage, callers, most, singly=singly, pooled=True, fixed=fixed)
     if stage.spec.timeout is not None and callers[0].executor == "thread":
