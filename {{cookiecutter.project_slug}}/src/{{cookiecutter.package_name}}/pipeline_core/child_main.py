@@ -19,9 +19,13 @@ from .clocks import Meter
 from .errors import Raised, short, traceback_text, tried
 from .pace import Pace
 
+SOME = 1e-3  # Seconds.
+
 
 class Expanded(list[Any]):
-    """The outputs of a generator, and at last the Raised, if it raised."""
+    """Outputs of a generator, and at last the Raised, if it raised. Where it can give more, `key` is its number."""
+
+    key: int | None = None
 
 
 class Parent(QueueHandler):
@@ -73,6 +77,7 @@ class Child:
 
     def __init__(self, parent: Parent, stop: Connection) -> None:
         self._parent, self._stop = parent, stop
+        self._open: dict[int, tuple[Any, Any]] = {}  # Generators that can give more, and the position of their items.
 
     def begin(self, told: bytes) -> None:
         """Make the worker, in the world as it is at the start of the run, and set it up."""
@@ -93,9 +98,16 @@ class Child:
         worker.setup()
 
     def answer(self, message: bytes) -> Any:
-        """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, what `finish` gives."""
+        """An outcome for each argument, and the seconds and CPU seconds of all the calls.
+
+        For the key of a generator, more of what it gives; for the complement of one, the generator is closed. For nothing,
+        what `finish` gives.
+        """
         if not (calls := pickle.loads(message)):
             return list(() if (outputs := self.worker.finish()) is None else outputs)
+        if len(calls) == 1:
+            outputs, self.index = self._open.pop(max(calls[0], ~calls[0]))
+            return outputs.close() if calls[0] < 0 else self._some(outputs)
         indexes, arguments = calls
         start, cpu, outcomes = perf_counter(), process_time(), []
         call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
@@ -104,13 +116,22 @@ class Child:
                 given = call(argument)
             except BaseException as error:
                 given = _told(Raised(error))
-            if type(given) is GeneratorType:
-                outputs, given = given, Expanded()
-                if (ended := tried(given.extend, outputs)) is not None:
-                    given.append(_told(ended))
-            outcomes.append(given)
+            outcomes.append(self._some(given) if type(given) is GeneratorType else given)
         self.index = None
         return outcomes, perf_counter() - start, process_time() - cpu
+
+    def _some(self, outputs: Any) -> Expanded:
+        """What a generator gives within `SOME` seconds: one output or more."""
+        some, end = Expanded(), perf_counter() + SOME
+        while type(output := tried(next, outputs)) is not Raised:
+            some.append(output)
+            if perf_counter() > end:
+                some.key = max(self._open, default=-1) + 1
+                self._open[some.key] = outputs, self.index
+                return some
+        if type(output.error) is not StopIteration:
+            some.append(_told(output))
+        return some
 
 
 def _told(given: Any) -> Any:

@@ -22,6 +22,7 @@ from .tasks import Place
 
 NOT_PLAIN = SPECIAL | {id(Expanded)}
 GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was starting: Ctrl-C reaches both.
+DIED = "a child process died in the middle of a call: killed, crashed or out of memory"
 
 
 class Died(Exception):
@@ -33,13 +34,13 @@ class Child(Calls):
 
     executor = "process"
     together, alone = 2.5e-3, 1.5e-4  # Seconds; see `most`. A message and its answer take the latter.
-    streams = False  # They have all come.
     _context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     _starting = Lock()  # multiprocessing starts one process at a time.
     _process: Any = None
     _stopping: Any = None  # The end of a pipe. The child stops when it is closed.
 
     def __init__(self, stage: Owner, index: int, method: str) -> None:
+        self.streams = method != "process_batch"
         self._spec, self._index, self._name = stage.spec, index, f"{stage.pipeline}-{stage.spec.name}-{index}"
         self.meter, self._method, self._hands = stage.meter(), method, stage.hands
         self.meter.usual, self.batches = 2 * self.together, method == "process_batch"  # One call at first.
@@ -121,7 +122,7 @@ class Child(Calls):
                 items += place.items
         outcomes = self._perform(indexes, items) if items else []
         if self.batches or self._passing or not NOT_PLAIN.isdisjoint(map(id, map(type, outcomes))):
-            return places, unless_passing(partial(_next_of, deque(outcomes)))
+            return places, unless_passing(partial(self._next_of, deque(outcomes)))
         start = 0
         for place in places:  # The quick way.
             start, begin = start + len(place.items), start
@@ -136,7 +137,7 @@ class Child(Calls):
 
     def send(self, indexes: list[int], arguments: list[Any]) -> Call:
         """Have the child make these calls. Returns what to call for each of them in turn, as if it were made here."""
-        return partial(_next_of, deque(self._perform(indexes, arguments) if arguments else ()))
+        return partial(self._next_of, deque(self._perform(indexes, arguments) if arguments else ()))
 
     def measured(self, argument: Any) -> Any:
         """One call, for the item that this thread has in hand."""
@@ -161,9 +162,7 @@ class Child(Calls):
             if len(arguments) > 1:  # One of them is the cause. After a death, calls that were finished are made again.
                 return [self._perform([index], [one])[0] for index, one in zip(indexes, arguments, strict=True)]
             if isinstance(answer.error, Died):
-                answer.error = RuntimeError(
-                    "a child process died in the middle of a call: killed, crashed or out of memory"
-                )
+                answer.error = RuntimeError(DIED)
             answer.error.__traceback__ = None
             return [answer]
         finally:
@@ -226,20 +225,36 @@ class Child(Calls):
             self._pipe.close()
             process.join()
 
+    def _next_of(self, outcomes: deque[Any], argument: Any) -> Any:
+        """What the next call gave in the child."""
+        return self._opened(outcomes.popleft())
 
-def _next_of(outcomes: deque[Any], argument: Any) -> Any:
-    """What the next call gave in the child."""
-    return _opened(outcomes.popleft())
+    def _opened(self, outcome: Any) -> Any:
+        """Return or raise what the call gave in the child."""
+        if type(outcome) is Raised:
+            raise outcome.take()
+        return self._outputs(outcome) if type(outcome) is Expanded else outcome
 
+    def _outputs(self, some: Expanded) -> Generator[Any, None, None]:
+        """The outputs of a generator in the child, which is asked for more when they are needed."""
+        process, key = self._process, some.key
+        try:
+            while True:
+                some.reverse()
+                while some:
+                    yield self._opened(some.pop())
+                if key is None:
+                    return
+                some = self._more(process, key)
+                key = some.key
+        finally:
+            if key is not None and self._process is process:
+                self._more(process, ~key)
 
-def _opened(outcome: Any) -> Any:
-    """Return or raise what the call gave in the child."""
-    if type(outcome) is Raised:
-        raise outcome.take()
-    return _given_again(outcome) if type(outcome) is Expanded else outcome
-
-
-def _given_again(outputs: Expanded) -> Generator[Any, None, None]:
-    outputs.reverse()
-    while outputs:
-        yield _opened(outputs.pop())
+    def _more(self, process: Any, key: int) -> Any:
+        if self._process is not process or not self._send(pickle.dumps((key,))):
+            raise RuntimeError(DIED)
+        try:
+            return self._receive(self._spec.timeout)
+        except Died:
+            raise RuntimeError(DIED) from None
