@@ -17,6 +17,7 @@ from .base_worker import attach
 from .calls import Calls
 from .clocks import Meter
 from .errors import Raised, short, traceback_text, tried
+from .messages import packed, receive, send, unpacked
 from .pace import Pace
 
 SOME = 1e-3  # Seconds.
@@ -40,14 +41,14 @@ class Parent(QueueHandler):
 
     def send(self, answer: Any) -> None:
         try:
-            message = pickle.dumps(answer)
+            message = packed(answer)
         except Exception:
             if type(answer) is not tuple:
                 raise
             outcomes, *seconds = answer  # One of them does not pickle.
-            message = pickle.dumps(([_portable(outcome) for outcome in outcomes], *seconds))
+            message = packed(([_portable(outcome) for outcome in outcomes], *seconds))
         with self._sending:
-            self._pipe.send_bytes(message)
+            send(self._pipe, message)
 
 
 class ChildStopEvent(Event):
@@ -97,13 +98,13 @@ class Child:
         Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
         worker.setup()
 
-    def answer(self, message: bytes) -> Any:
+    def answer(self, message: list[Any]) -> Any:
         """An outcome for each argument, and the seconds and CPU seconds of all the calls.
 
         For the key of a generator, more of what it gives; for the complement of one, the generator is closed. For nothing,
         what `finish` gives.
         """
-        if not (calls := pickle.loads(message)):
+        if not (calls := unpacked(message)):
             return list(() if (outputs := self.worker.finish()) is None else outputs)
         if len(calls) == 1:
             outputs, self.index = self._open.pop(max(calls[0], ~calls[0]))
@@ -162,7 +163,7 @@ def serve(pipe: Connection, stop: Connection, told: bytes) -> None:
     try:
         failed = _told(tried(child.begin, told))
         parent.send(failed)
-        while failed is None and (message := pipe.recv_bytes()):
+        while failed is None and (message := receive(pipe))[0]:
             parent.send(_told(tried(child.answer, message)))
     except (EOFError, OSError):  # The parent is gone.
         pass

@@ -17,6 +17,7 @@ from .channel import Closed
 from .child_main import Expanded, serve
 from .crew import Crew, Owner
 from .errors import Failure, Passed, Raised, RetryAfter, tried
+from .messages import packed, receive, send, unpacked
 from .policy import SPECIAL, Call
 from .tasks import Place
 
@@ -90,7 +91,7 @@ class Child(Calls):
     def teardown(self) -> None:
         """End it. Raises what its `teardown` raised."""
         try:
-            if self._process is not None and self._send(b""):
+            if self._process is not None and self._send([b""]):
                 self._receive()
         except Died:
             pass
@@ -169,7 +170,7 @@ class Child(Calls):
             del answer  # The traceback of its error, or of a cause, may refer to this frame.
 
     def _ask(self, *calls: Any) -> Any:
-        message = pickle.dumps(calls)
+        message = packed(calls)
         if self._process is None or not self._send(message):  # It has died since its last call.
             try:
                 self._set_up()  # Another one. If that fails, the stage has failed.
@@ -179,10 +180,10 @@ class Child(Calls):
             self._send(message)
         return self._receive(self._spec.timeout if calls else None)
 
-    def _send(self, message: Any) -> bool:
+    def _send(self, message: list[Any]) -> bool:
         """Returns False if the child is gone: it has not got the message."""
         try:
-            self._pipe.send_bytes(message)
+            send(self._pipe, message)
             return True
         except OSError:
             self._end()
@@ -198,14 +199,14 @@ class Child(Calls):
                     self._end()
                     self._replaced()
                     raise TimeoutError(f"no result after {limit:g} seconds")
-                message = self._pipe.recv_bytes()
+                message = receive(self._pipe)
             except TimeoutError:
                 raise
             except (EOFError, OSError):
                 self._end()
                 raise Died from None
             try:
-                answer = pickle.loads(message)
+                answer = unpacked(message)
             except Exception as error:
                 raise RuntimeError("what a child process answered does not unpickle here") from error
             if isinstance(answer, logging.LogRecord):
@@ -252,7 +253,7 @@ class Child(Calls):
                 self._more(process, ~key)
 
     def _more(self, process: Any, key: int) -> Any:
-        if self._process is not process or not self._send(pickle.dumps((key,))):
+        if self._process is not process or not self._send(packed((key,))):
             raise RuntimeError(DIED)
         try:
             return self._receive(self._spec.timeout)
