@@ -4,6 +4,7 @@ Each is written as its own documentation recommends for such a chain, with resul
 can keep it, and imports its library when it runs.
 """
 
+import asyncio
 import importlib.util
 import logging
 import multiprocessing
@@ -199,6 +200,22 @@ def run_executor(source: Iterable[Any], stages: Sequence[Stage], queue_size: int
     yield from iter(queues[-1].get, END)
     for thread in threads:
         thread.join()
+
+
+def run_gather(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
+    """One stage of coroutines. All results are there at the end."""
+    (stage,) = stages
+
+    async def gathered() -> list[Any]:
+        free = asyncio.Semaphore(stage.workers)
+
+        async def one(item: Any) -> Any:
+            async with free:
+                return await stage.function(item)
+
+        return await asyncio.gather(*map(one, source))
+
+    yield from asyncio.run(gathered())
 
 
 def run_imap(source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100, chunk: int = 1) -> Iterator[Any]:
@@ -416,6 +433,7 @@ PEERS = {
             run_executor,
             "the chain, with a `ThreadPoolExecutor` and two futures a worker where a stage has several",
         ),
+        Peer("gather", run_gather, "`asyncio.gather` over a semaphore"),
         Peer("imap-1", partial(run_imap, chunk=1), "`multiprocessing.Pool.imap(chunksize=1)`", pickles=True),
         Peer("imap-64", partial(run_imap, chunk=64), "`multiprocessing.Pool.imap(chunksize=64)`", pickles=True),
         Peer("pypeln", run_pypeln, "`pypeln.thread.map`", ordered=False, library="pypeln"),

@@ -1,5 +1,6 @@
 """What is measured: each workload runs the same stages over the same items with any peer, and says what must hold."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import tempfile
 import threading
 import time
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -248,6 +250,20 @@ def command(peer: Peer, x: X, scale: float) -> Measured:
     return Measured(seconds / lines * 1e6, cpu / lines * 1e6)
 
 
+async def waits(item: Any) -> Any:
+    await asyncio.sleep(0.05)
+    return item
+
+
+def in_flight(peer: Peer, x: X, scale: float) -> float:
+    source = items(peer, 20_000, scale)
+    stages = [Stage(waits, workers=500)]
+    deque(peer.run(source[:20], stages, 1000), maxlen=0)  # What is imported and compiled is not the matter.
+    start = time.perf_counter()
+    deque(peer.run(source, stages, 1000), maxlen=0)
+    return (time.perf_counter() - start) / len(source) * 1e6
+
+
 def cpu(peer: Peer, x: X, scale: float) -> float:
     source = range(max(20, int(1000 * scale)))
     return timed(peer, [Stage(digest)] * 2, source) / len(source) * 1e3
@@ -423,6 +439,12 @@ def beside_imap(m: Medians) -> list[str]:
     return found
 
 
+def beside_gather(m: Medians) -> list[str]:
+    if not {("ours", None), ("gather", None)} <= set(m):
+        return []
+    return [f"ours: {m['gather', None] / m['ours', None]:.1%} of the rate of gather; 95% asked for"]
+
+
 def beside_the_loop(m: Medians) -> list[str]:
     if not {("ours", None), ("loop", None)} <= set(m):
         return []
@@ -550,6 +572,14 @@ WORKLOADS = {
             "ms of Python",
             (0, 1),
             verdicts=beside_imap,
+        ),
+        Workload(
+            "async",
+            "500 sleeps of 50 ms in flight in one event loop",
+            "µs an item",
+            in_flight,
+            ("ours", "gather"),
+            verdicts=beside_gather,
         ),
         Workload(
             "command",

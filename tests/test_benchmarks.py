@@ -53,6 +53,11 @@ def test_what_several_workers_and_the_command_cost_is_measured_beside_peers(
 
 
 @pytest.mark.slow
+def test_an_event_loop_is_measured_beside_gather() -> None:
+    assert "of the rate of gather" in bench("--only", "async")
+
+
+@pytest.mark.slow
 def test_a_hand_over_is_taken_apart() -> None:
     command = [sys.executable, str(BENCHMARKS / "anatomy.py"), "--quick"]
     done = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=500)
