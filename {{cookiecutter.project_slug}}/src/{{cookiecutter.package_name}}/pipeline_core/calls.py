@@ -18,7 +18,7 @@ class Calls:
     """How the calls of one worker are made: `one` for an item, `measured` with its time taken, `batch` for several."""
 
     executor = "thread"
-    together, alone = 5e-5, 1e-5  # Seconds; see `most`.
+    together, alone = 1.5e-4, 1e-5  # Seconds; see `most`.
 
     def __init__(self, worker: Any, method: str, meter: Meter, stop_event: Event, *, travel: bool) -> None:
         self.worker, self.meter, self._stop_event = worker, meter, stop_event
