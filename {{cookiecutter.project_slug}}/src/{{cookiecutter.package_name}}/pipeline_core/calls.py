@@ -22,7 +22,7 @@ class Calls:
     """How the calls of one worker are made: `one` for an item, `measured` with its time taken, `batch` for several."""
 
     executor = "thread"
-    together, alone = 5e-5, 1e-5  # Seconds; see `most`.
+    together, alone = 1.5e-4, 1e-5  # Seconds; see `most`.
     limited = False  # Whether each call has a time limit.
 
     def __init__(
