@@ -14,16 +14,16 @@ from cookiecutter.main import cookiecutter
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def bake_digits(folder: Path) -> Path:
-    """Bake the default project into `folder` with the digits example on it. Returns the project."""
+def bake_example(name: str, folder: Path, **answers: str) -> Path:
+    """Bake a project into `folder` with that example on it. Returns the project."""
     shutil.rmtree(folder / "my-pipeline", ignore_errors=True)
-    project = Path(cookiecutter(str(ROOT), no_input=True, output_dir=str(folder)))
-    shutil.copytree(ROOT / "examples/digits/overlay", project, dirs_exist_ok=True)
+    project = Path(cookiecutter(str(ROOT), no_input=True, extra_context=answers, output_dir=str(folder)))
+    shutil.copytree(ROOT / "examples" / name / "overlay", project, dirs_exist_ok=True)
     return project
 
 
 if __name__ == "__main__":
-    project = bake_digits(Path(sys.argv[1]))
+    project = bake_example("digits", Path(sys.argv[1]))
     environment = os.environ | {"PYTHONPATH": str(project / "src")}
     code = subprocess.run([sys.executable, "run_digits.py"], cwd=project, env=environment).returncode
     print(f"project     {os.path.relpath(project)}")
