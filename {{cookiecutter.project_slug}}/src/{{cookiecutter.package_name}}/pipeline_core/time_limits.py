@@ -70,6 +70,7 @@ class TimedCrew(Crew):
         meter.limit, meter.begun = self._limit, self._attempt_begun
 
     def _attempt_begun(self) -> None:
+        self._begun = True  # This store takes the lock of `_dozing =`: it stands between the attempt and the look.
         if self._dozing:  # It stores that, and then looks for attempts.
             self._timer.set()
 
