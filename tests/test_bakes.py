@@ -89,6 +89,7 @@ SWITCHES: dict[str, dict[str, set[str]]] = {
 }
 FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a project.
     ("", "", ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml"),
+    ("", "docs/", "recipes.md"),
     ("github", ".github/workflows/", "ci.yml"),
     ("", "src/my_pipeline/", "__init__.py pipeline.py py.typed"),
     ("command", "src/my_pipeline/", "__main__.py cli.py json_logs.py options.py running.py sinks.py sources.py"),

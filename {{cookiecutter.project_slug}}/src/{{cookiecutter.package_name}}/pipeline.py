@@ -20,7 +20,8 @@ def build_pipeline(
     """The pipeline, ready for one `run(source)`.
 
     A stage that waits (for a network, a disk) gets faster with more `workers`; one that does better on many items at
-    once takes `batch_size`, and defines `process_batch`.
+    once takes `batch_size`, and defines `process_batch`. What else can be said of a stage: `retries`, `timeout`,
+    `rate_limit`, `when` and others, in the README.
 
     `queue_size` items may wait before each stage. With many, the threads take turns less often, which speeds up stages
     that take microseconds; if your items are large, as images are, give it a few.

@@ -8,7 +8,8 @@ from ..pipeline_core import BaseWorker
 class StageNameWorker(BaseWorker[Any, Any]):
     """Hands every item on as it is, until you write what it does.
 
-    Each worker is an instance of its own, in a thread of its own: its attributes need no lock.
+    Each worker is an instance of its own, in a thread of its own: its attributes need no lock. If `process_item` is async,
+    one worker has many calls in flight. Define `finish` to give something more at the end of the stream.
     """
 
     def setup(self) -> None:
