@@ -4,6 +4,7 @@ The numbers are those of the promises (R1, R2, …). Only public names are used 
 free to change: while these tests pass, what you rely on still holds.
 """
 
+import asyncio
 import itertools
 import logging
 import os
@@ -347,6 +348,14 @@ def test_r5_an_item_is_tried_again_as_often_as_its_stage_allows(serial: bool) ->
     assert (manager.report.stages[0].retried, manager.report.failed) == (2, 0)
 
 
+@both_modes
+def test_r5_only_the_errors_that_it_says_are_tried_again(serial: bool) -> None:
+    manager = PipelineManager(on_error="skip")
+    manager.add_worker(Call, retries=2, retry_on=OSError, worker_args={"function": refuse_odd})
+    assert list(manager.run(range(4), serial=serial)) == [0, 2]
+    assert (manager.report.stages[0].retried, manager.report.skipped) == (0, 2)
+
+
 def test_r5_what_is_no_exception_is_neither_skipped_nor_tried_again() -> None:
     manager = PipelineManager(on_error="skip").add_worker(Call, retries=5, worker_args={"function": sys.exit})
     with pytest.raises(PipelineError):
@@ -634,6 +643,56 @@ def test_r12_stages_can_be_tuned_and_left_out_before_the_start() -> None:
     assert list(manager.run([1, 2])) == [2, 3]
     (stage,) = manager.report.stages
     assert (stage.name, stage.workers, stage.queue_size) == ("second", 3, 5)
+
+
+# R15 to R17: what else can be said of a stage.
+
+
+def test_r15_an_async_stage_has_several_calls_in_flight_in_one_thread() -> None:
+    class Meets(BaseWorker[int, int]):
+        async def setup(self) -> None:
+            self.all_three = asyncio.Barrier(3)
+
+        async def process_item(self, item: int) -> int:
+            await self.all_three.wait()
+            return item
+
+    assert list(PipelineManager().add_worker(Meets, workers=3).run(range(9))) == list(range(9))
+
+
+@both_modes
+@one_worker_and_several
+def test_some_items_pass_a_stage_by_and_what_it_still_has_to_give_comes_at_the_end(workers: int, serial: bool) -> None:
+    class Sum(BaseWorker[int, int]):
+        total = 0
+
+        def process_item(self, item: int) -> None:
+            self.total += item
+
+        def finish(self) -> list[int]:
+            return [self.total]
+
+    manager = PipelineManager().add_worker(Sum, workers=workers, when=lambda item: item > 2)
+    results = list(manager.run(range(10), serial=serial))
+    assert (results[:3], sum(results[3:])) == ([0, 1, 2], sum(range(3, 10)))
+    assert (manager.report.stages[0].passed, manager.report.imbalances()) == (3, [])
+
+
+def test_r16_a_call_that_takes_too_long_fails_its_item_and_another_worker_goes_on(gate: threading.Event) -> None:
+    hang_at_one = {"function": lambda item: gate.wait() if item == 1 else item}
+    manager = PipelineManager(on_error="skip").add_worker(Call, timeout=0.2, worker_args=hang_at_one)
+    assert list(manager.run(range(3))) == [0, 2]
+    (letter,) = manager.report.dead_letters
+    assert (type(letter.error), manager.report.stages[0].replaced) == (TimeoutError, 1)
+
+
+@both_modes
+@one_worker_and_several
+def test_r17_all_workers_together_keep_the_rate(workers: int, serial: bool) -> None:
+    asks = {"function": lambda item: time.monotonic()}
+    manager = PipelineManager(ordered=False).add_worker(Call, workers=workers, rate_limit=100, worker_args=asks)
+    moments = list(manager.run(range(6), serial=serial))
+    assert max(moments) - min(moments) > 0.04  # 50 ms, and the clocks of both.
 
 
 @both_modes
