@@ -49,7 +49,7 @@ def test_a_test_that_the_guarantees_name_is_there(name: str) -> None:
 
 
 def test_every_promise_names_a_test() -> None:
-    promises = [*(f"R{number}" for number in range(1, 15)), "R18"]
+    promises = [f"R{number}" for number in range(1, 19)]
     before, behind = GUARANTEES.split("### The tests that hold them")
     assert re.findall(r"^- \*\*(R\d+) ", before, re.MULTILINE) == promises
     rows = dict(re.findall(r"^\| (R\d+) \| (.*) \|$", behind, re.MULTILINE))
