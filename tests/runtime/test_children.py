@@ -370,6 +370,13 @@ def test_r15_children_give_what_the_plain_loop_gives(worker_class: Any, batch_si
     assert outcomes[0] == outcomes[1] == outcomes[2]
 
 
+def test_r17_items_of_a_failed_batch_that_children_try_alone_keep_the_rate() -> None:
+    manager = PipelineManager()
+    manager.add_worker(workers.OneByOne, executor="process", workers=2, batch_size=8, rate_limit=40)
+    moments = sorted(manager.run(range(16)))
+    assert moments[-1] - moments[0] > 14 / 40  # 15 / 40, and the clocks of both.
+
+
 @each_kind
 def test_r15_retries_in_children_are_those_of_the_plain_loop(kind: str, tmp_path: Path) -> None:
     arguments: dict[str, Any] = {"folder": tmp_path}

@@ -54,6 +54,15 @@ class Negate(BaseWorker[int, int]):
         return -item
 
 
+class OneByOne(BaseWorker[int, float]):
+    """Refuses every batch of several items. Of one alone it says when its call began."""
+
+    def process_batch(self, items: list[int]) -> list[float | None]:
+        if len(items) > 1:
+            raise ValueError("too many")
+        return [time.monotonic()]
+
+
 class WhereAmI(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> dict[str, Any]:
         return {

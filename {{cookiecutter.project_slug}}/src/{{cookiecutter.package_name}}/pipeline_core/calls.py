@@ -53,13 +53,13 @@ class Calls:
             if type(outputs) is not Raised:
                 return unless_passing(partial(_next_of, outputs))
             error = outputs.take()
-            if not isinstance(error, RetryAfter):
-                break
-            if self._retries is None:  # In a child process: the parent knows how often.
+            if self._retries is None and isinstance(error, Exception):  # In a child process: the parent tries again.
                 try:
                     raise error
                 finally:
                     del error
+            if self._retries is None or not isinstance(error, RetryAfter):
+                break
             self.pace.hold(error.seconds)
             if attempt > self._retries:
                 break
