@@ -3,6 +3,7 @@
 import logging
 from contextlib import suppress
 from itertools import pairwise
+from math import inf
 from time import perf_counter, process_time
 from typing import Any
 
@@ -132,19 +133,21 @@ def share(part: float, whole: float) -> float:
 def stage_report(stage: Stage) -> StageReport:
     spec, lane, crew, meters = stage.spec, stage.lane, stage.crew, list(stage.meters)
     present, called = sum(meter.present() for meter in meters) or 1e-9, sum(meter.seconds for meter in meters)
+    size, pace = crew.size if crew is not None else len(meters) or 1, stage.policy.pace
+    held, seconds = pace.waited, present / size
     waits = [stage.inbox.reading.seconds(), stage.outbox.writing.seconds(), 0.0]
     if isinstance(lane, SerialLane):
-        waits[1] = present - called - waits[0]
+        waits[1] = present - called - waits[0] - held
     elif crew is not None:
         # Its workers wait for tasks, and its loop knows what for: their time is divided as its own is.
         waits[2] = crew.ordering.seconds()
         idle, loop = sum(meter.waits.seconds() for meter in meters), sum(waits)
         waits = [idle * share(wait, loop) for wait in waits]
-    for_input, for_output, in_order, for_rate = (share(wait, present) for wait in (*waits, stage.policy.pace.waited))
+    for_input, for_output, in_order, for_rate = (share(wait, present) for wait in (*waits, held))
     executor = spec.executor if crew is None else crew.executor
     return StageReport(
         spec.name,
-        crew.size if crew is not None else len(meters) or spec.workers,
+        size if meters else spec.workers,
         lane.received,
         lane.emitted,
         **{counter: getattr(lane, counter) for counter in COUNTERS},
@@ -155,12 +158,14 @@ def stage_report(stage: Stage) -> StageReport:
         waiting_for_output=for_output,
         waiting_for_order=in_order,
         waiting_for_rate=for_rate,
-        computing=share(sum(meter.cpu_seconds for meter in meters), called),
+        rate_limit=spec.rate_limit,
+        rate_used=share(pace.calls, (pace.rate or inf) * seconds),
+        computing=share(sum(meter.cpu_seconds for meter in meters), seconds if executor == "async" else called),
         queued=len(stage.inbox),
         queue_size=stage.inbox.capacity,
         executor=executor,
         pool=executor if spec.is_pool else "",
-        seconds=present / (crew.size if crew is not None else len(meters) or 1),
+        seconds=seconds,
         replaced=stage.replaced,
         window=1 if crew is None else crew.most,
     )

@@ -30,7 +30,9 @@ class Observer:
         """
 
     def waited(self, stage: str, what: str, start: float, seconds: float) -> None:
-        """A thread of the stage has waited: for "input", for room for its "output", for the "order", or for a "task"."""
+        """A thread of the stage has waited: for "input", for room for its "output", for the "order", for a "task", or for its "rate".
+
+        Several of these, and calls, go on at a time in the thread of an event loop."""
 
     def ended(self, report: PipelineReport) -> None:
         """The run is over. Called once."""

@@ -18,10 +18,20 @@ class Pace:
     observe: Callable[[float, float], object] | None = None  # Told of each wait that is over: start and seconds.
 
     def __init__(self, rate: float | None, stop_event: Event) -> None:
-        self.rate, self.waited = rate, 0.0  # Seconds, of all threads together.
+        self.rate, self.calls = rate, 0  # Calls are counted where there is a rate.
         self.stop_event, self._between = stop_event, 0.0 if rate is None else 1 / rate
         self._next = self._held = 0.0  # Moments: the next free one, and the end of the holds.
+        self._waited, self._waiting = (
+            0.0,
+            0,
+        )  # The sum of the ends of all waits less that of their begins; how many go on.
         self._holds, self._lock = 0, Lock()  # The lock guards all of it.
+
+    @property
+    def waited(self) -> float:
+        """Seconds, of all calls together, including the waits that go on now."""
+        with self._lock:
+            return self._waited + self._waiting * perf_counter()
 
     def hold(self, seconds: float) -> None:
         """No call begins for so long."""
@@ -39,20 +49,24 @@ class Pace:
     def pauses(self) -> Generator[float, None, None]:
         """Yield seconds to wait, until a call may begin."""
         begun = holds = None
-        while holds != self._holds and (self._between or self._next):
-            with self._lock:
-                now, holds = perf_counter(), self._holds
-                moment = max(self._next, now)
-                self._next = moment + self._between
-            if moment > now:
-                begun = begun or now
-                yield moment - now
-        if begun is not None:
-            seconds = perf_counter() - begun
-            with self._lock:
-                self.waited += seconds
-            if self.observe is not None:
-                self.observe(begun, seconds)
+        try:
+            while holds != self._holds and (self._between or self._next):
+                with self._lock:
+                    self.calls += holds is None
+                    now, holds = perf_counter(), self._holds
+                    moment = max(self._next, now)
+                    self._next = moment + self._between
+                    if moment > now and begun is None:
+                        begun, self._waited, self._waiting = now, self._waited - now, self._waiting + 1
+                if moment > now:
+                    yield moment - now
+        finally:
+            if begun is not None:
+                now = perf_counter()
+                with self._lock:
+                    self._waited, self._waiting = self._waited + now, self._waiting - 1
+                if self.observe is not None:
+                    self.observe(begun, now - begun)
 
     def paced(self, call: Callable[..., Any]) -> Callable[..., Any]:
         """The same call, when it may begin."""

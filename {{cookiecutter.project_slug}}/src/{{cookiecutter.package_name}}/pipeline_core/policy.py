@@ -121,8 +121,8 @@ class Policy:
             raise Closed  # Not `error`, whose traceback would refer to this frame.
         again, pause = None, self.delay(hand.attempt)
         if isinstance(error, RetryAfter):
-            again, pause = True, error.seconds
-            self.pace.hold(pause)
+            again, pause = True, 0.0  # The pace holds back this attempt, too.
+            self.pace.hold(error.seconds)
         if hand.attempt > self.retries or not isinstance(error, Exception):  # SystemExit and the like end the run.
             return self.failure(error, item, hand)
         if type(again := again or tried(self._to_be_tried_again, error)) is Raised:

@@ -21,9 +21,13 @@ class StageReport:
                 proportion to what the stage's loop waited for
     `waiting_for_rate`
                 share of its workers' time, from 0 to 1, in which calls were held back by `rate_limit` or a RetryAfter
-    `computing` share of the time in calls that was CPU time: near 1, they compute; near 0, they wait
+    `rate_limit`, `rate_used`
+                calls a second that it may begin, or None; the share of them, from 0 to 1, that it began. Near 1: the rate
+                limits the pipeline
+    `computing` share of the time in calls that was CPU time: near 1, they compute; near 0, they wait. Of an event loop, the
+                share of all its time: near 1, its calls wait for it
     `queued`    items that wait in front of it, and `queue_size` may
-    `executor`  "thread" or "process"
+    `executor`  "thread", "process" or "async": then its `workers` are the calls that may be in flight, in one event loop
     `pool`      the executor of a sub-task pool, with `workers` of them; else ""
     `seconds`   from `setup` to `teardown`, on average of its workers: what the shares are shares of
     `window`    items, or batches, that it may have in hand
@@ -52,6 +56,8 @@ class StageReport:
     passed: int = 0
     replaced: int = 0
     waiting_for_rate: float = 0.0
+    rate_limit: float | None = None
+    rate_used: float = 0.0
 
 
 @dataclass(frozen=True)
