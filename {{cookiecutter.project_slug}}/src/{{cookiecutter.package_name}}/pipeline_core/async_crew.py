@@ -6,7 +6,7 @@ from contextlib import suppress
 from contextvars import ContextVar
 from inspect import isasyncgenfunction, isawaitable
 from queue import Full
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Any
 
 from .base_worker import BaseWorker
@@ -148,13 +148,20 @@ class AsyncCrew(Crew):
         self.served, self.endings, self._worker = calls[:1], self.endings[:1], stage.workers[0]
 
     def work(self, calls: Calls) -> None:
+        self._cpu_seconds = thread_time()  # When what came after it is not yet counted.
         for each in self.callers:
             each.meter.begin()
         try:
             self._worker.run(self._work)
         finally:
+            self._count_cpu_seconds(calls.meter)
             for each in self.callers:
                 each.meter.end()
+
+    def _count_cpu_seconds(self, meter: Meter) -> None:
+        """Add what the event loop's thread has computed, for whichever call, since the last time."""
+        now = thread_time()
+        meter.cpu_seconds, self._cpu_seconds = meter.cpu_seconds + now - self._cpu_seconds, now
 
     async def _work(self) -> None:
         free = [(calls.meter, calls.meter.waits.begin()) for calls in self.callers]
@@ -202,6 +209,7 @@ class AsyncCrew(Crew):
         else:
             place.done.append(outcome)
         self.finish(place)
+        self._count_cpu_seconds(meter)
         free.append((meter, meter.waits.begin()))
 
     async def _result(self, item: Any, place: Place) -> Any:
@@ -224,13 +232,16 @@ class AsyncCrew(Crew):
     async def _tried(self, call: Any, argument: Any, place: Place) -> Any:
         start = perf_counter()
         try:
-            return await call(argument)
+            given = await call(argument)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and (self.tasks.ended or self._worker.stop_event.is_set()):
                 raise
+            place.meter.record(start, perf_counter() - start, 0.0, 1)  # Here, where observers see the error.
             return Raised(error)
-        finally:
+        ended = given is NOTHING and place.expands  # After its last output.
+        if not (ended or isinstance(given, AsyncGenerator)):  # A generator works when it is asked for outputs.
             place.meter.record(start, perf_counter() - start, 0.0, 1)
+        return given
 
     async def _fill_stream(self, place: Place, expansion: Expansion, item: Any) -> None:
         stream, policy, output = self.new_stream(place), self.lane.policy, expansion.first
