@@ -234,6 +234,11 @@ class PipelineManager:
             self.stop_event.set()
 
     @property
+    def stages(self) -> tuple[StageSpec, ...]:
+        """What each stage was told, in their order."""
+        return tuple(self._plan.stages)
+
+    @property
     def stage_names(self) -> list[str]:
         return [spec.name for spec in self._plan.stages]
 
