@@ -18,8 +18,14 @@ FINDINGS = {  # By the reason of the verdict, or by its part. Those on a stage g
     "cores": "{workers} busy {share} ({stage.cpu:.0%} CPU), and no core is free for more",
     "crowded": "{workers} busy {share} ({stage.cpu:.0%} CPU); other programs have the cores: threads waited for one "
     "{reading.crowded:.0%} of the time in which they could run",
+    "rate": "its rate_limit holds it to {stage.rate_limit:g} calls a second, for which it waited {stage.waiting_for_rate:.0%} of the time",
+    "retry-after": "what it calls has asked it to wait (RetryAfter), {stage.waiting_for_rate:.0%} of the time; more workers would not help",
     "order": "{workers} busy {share}, and results waited {stage.waiting_for_order:.0%} of it for a slow item in front "
     "(up to {longest}), with {stage.window} {items} in hand at most",
+}
+IN_LOOP = {  # Of an event loop.
+    "computes": "its event loop computes {stage.computing:.0%} of the time, and its calls wait for it{too_short}",
+    "cores": "its event loop computes {stage.computing:.0%} of the time, and no core is free for what it computes",
 }
 TOO_SHORT = "; its calls are too short for child processes: let each item carry more"
 WAYS = {  # By the setting to change. `where` is the option of the command, if there is one, and the file.
@@ -31,13 +37,26 @@ WAYS = {  # By the setting to change. `where` is the option of the command, if t
     "free-threaded Python,",
     "workers of the source": "A source of what is quick to get, and a first stage with workers={then} for the rest",
     "workers of the consumer": "A last stage with workers={then} that does it",
+    "processes of an event loop": "What it computes, in a stage of its own with executor='process', workers={then}, or "
+    "in threads that release the GIL,",
+    "rate_limit": "rate_limit: {now:g} -> {then:g} (in pipeline.py), if what it calls allows that,",
     "processes of the source": "A stage that does it, with executor='process', workers={then},",
     "processes of the consumer": "A stage that does it, with executor='process', workers={then},",
 }
 
 
 def advise(reading: Reading) -> str:
-    """What limits the run, and what to change: plain text in one line."""
+    """What limits the run, what to change, and which workers were replaced: plain text in one line."""
+    return " ".join([_advice(reading), *(_replaced(stage) for stage in reading.stages if stage.replaced)])
+
+
+def _replaced(stage: StageReading) -> str:
+    workers = "1 worker" if stage.replaced == 1 else f"{stage.replaced:,} workers"
+    left = "; what was left behind may still run" if stage.executor == "thread" else ""
+    return f"{stage.name} replaced {workers} whose calls took longer than its timeout{left}."
+
+
+def _advice(reading: Reading) -> str:
     verdict = judge(reading)
     stage = next((stage for stage in reading.stages if stage.name == verdict.part), None)
     finding = f"{_finding(verdict, stage, reading)}."
@@ -75,26 +94,34 @@ def _finding(verdict: Verdict, stage: StageReading | None, reading: Reading) -> 
         "longest": duration(stage.times.quantile(1.0)),
         "items": "item" if stage.window == 1 else "items",
     }
-    return f"{name} limits the run: {FINDINGS[verdict.reason].format(**words)}"
+    findings = FINDINGS | (IN_LOOP if stage.executor == "async" else {})
+    return f"{name} limits the run: {findings[verdict.reason].format(**words)}"
 
 
 def _workers(stage: StageReading) -> str:
+    if stage.executor == "async":
+        return f"{stage.workers} place{'s' * (stage.workers > 1)} in flight"
     kind, plural = ("process", "es") if stage.executor == "process" and not stage.pool else ("worker", "s")
     return f"{stage.workers} {'sub-' * bool(stage.pool)}{kind}{plural * (stage.workers > 1)}"
 
 
 def _ways(verdict: Verdict, stage: StageReading | None, reading: Reading) -> str:
-    if len(verdict.changes) > 1:
+    if len(verdict.changes) > 1 and verdict.reason != "rate":
         plain = "{change.part}: {change.now} -> {change.then}"
         each = (_option(change, reading) or plain.format(change=change) for change in verdict.changes)
         return f"More workers in each ({' '.join(each)}{', or' if reading.options else ''} in pipeline.py)"
-    (change,) = verdict.changes
+    return " and ".join(_way(change, stage, reading) for change in verdict.changes)
+
+
+def _way(change: Change, stage: StageReading | None, reading: Reading) -> str:
     option, setting = _option(change, reading), change.setting.removeprefix("sub_")
     where = f"({option}, or in pipeline.py)" if option else "(in pipeline.py)"
     if stage is None:
         setting += f" of the {change.part}"
     elif stage.pool and setting == "processes":
         setting += " of a pool"
+    elif stage.executor == "async" and setting == "processes":
+        setting += " of an event loop"
     return WAYS[setting].format(**vars(change), where=where)
 
 

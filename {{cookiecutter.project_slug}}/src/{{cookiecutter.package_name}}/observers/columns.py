@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from .reading import StageReading
 from .units import duration
 
-COUNTS = ("received", "processed", "filtered", "failed", "aborted", "retried")
+COUNTS = ("received", "processed", "passed", "filtered", "failed", "aborted", "retried", "replaced")
 USUAL = ("received", "processed")  # The other counts have a column only if a stage has such items.
+LEAST = 0.005  # Share of the time from which a wait that is not usual has a column: it is shown as 1%.
 
 Columns = dict[str, list[str]]
 
@@ -20,7 +21,8 @@ def counts(stages: Sequence[StageReading]) -> Columns:
 
 def times(stages: Sequence[StageReading]) -> Columns:
     """What the workers' time was spent on, and how long calls took."""
-    waits = ["input", "output"] + ["order"] * any(stage.waiting_for_order >= 0.005 for stage in stages)
+    waits = ["input", "output"] + ["order"] * any(stage.waiting_for_order >= LEAST for stage in stages)
+    waits += ["rate"] * any(stage.waiting_for_rate >= LEAST for stage in stages)
     shares = {"busy": "busy"} | {f"waits:\n{wait}": f"waiting_for_{wait}" for wait in waits} | {"CPU": "cpu"}
     spent = {heading: [f"{getattr(stage, name):.0%}" for stage in stages] for heading, name in shares.items()}
     calls = {name: [duration(getattr(stage, name)) for stage in stages] for name in ("p50", "p95", "p99")}

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..pipeline_core import PipelineManager, PipelineReport
+from .columns import LEAST
 from .reading import finished, shares_between
 from .report_table import bar
 from .units import duration, rate
@@ -23,6 +24,7 @@ logger = logging.getLogger(__package__)
 REFRESHES = 4  # a second, of the live table
 LOG_EVERY = 10.0  # seconds between two log lines
 RECENT = 5.0  # seconds over which rates and busy shares are taken
+SOMETIMES = {"rate": "waiting_for_rate", "passed": "passed", "replaced": "replaced"}  # Where there is something to see.
 NARROW = 70  # Columns of a terminal: a narrower one does not show what matters least.
 
 Total = Callable[[], int | None]
@@ -90,18 +92,25 @@ class Progress:
         """The whole run, and a row a stage, as of now."""
         glance, width = self._glance(), self._console.width
         narrow = width < NARROW
-        headings = ("", "in", "queue", "busy") if narrow else ("", "in", "out", "queue", "busy", "failed")
+        headings = ["", "in", "queue", "busy"] if narrow else ["", "in", "out", "queue", "busy", "failed"]
+        for heading, number in SOMETIMES.items():
+            if not narrow and any(getattr(stage, number) >= LEAST for stage in glance.now.stages):
+                headings.append(heading)
         table = Table.grid(padding=(0, 2, 0, 0))
         for heading in headings:
             table.add_column(justify="right" if heading else "left", overflow="ellipsis", no_wrap=True)
         table.add_row(*headings, style="dim")
         for before, stage in zip(glance.before.stages, glance.now.stages, strict=True):
+            shares = shares_between(before, stage)
             cells: dict[str, RenderableType] = {
                 "": Text(stage.name),
                 "in": f"{stage.received:,}",
                 "out": f"{stage.emitted:,}",
                 "queue": bar(stage.queued / stage.queue_size),
-                "busy": f"{shares_between(before, stage)['busy']:.0%}",
+                "busy": f"{shares['busy']:.0%}",
+                "rate": f"{shares['waiting_for_rate']:.0%}",
+                "passed": f"{stage.passed:,}",
+                "replaced": f"{stage.replaced:,}",
                 "failed": Text(f"{stage.failed:,}", style="red" if stage.failed else "dim"),
             }
             table.add_row(*(cells[heading] for heading in headings))

@@ -7,7 +7,7 @@ from typing import Any
 from ..pipeline_core import PipelineReport, StageReport
 from .service_times import ServiceTimes
 
-WAITS = ("waiting_for_input", "waiting_for_output", "waiting_for_order")
+WAITS = ("waiting_for_input", "waiting_for_output", "waiting_for_order", "waiting_for_rate")
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,11 @@ class StageReading(StageReport):
 
     @property
     def cpu(self) -> float:
-        """The share of its workers' time in which they computed; in the rest of the busy time they waited."""
-        return self.busy * self.computing
+        """The share of its workers' time in which they computed; in the rest of the busy time they waited.
+
+        Of an event loop, in which calls compute one at a time, the share of its time.
+        """
+        return self.computing if self.executor == "async" else self.busy * self.computing
 
     @property
     def p50(self) -> float:
@@ -37,7 +40,7 @@ class StageReading(StageReport):
     def crew(self) -> str:
         """How many workers of which kind."""
         several = "" if self.workers == 1 else "es"
-        kind = f" process{several}" if self.executor == "process" else ""
+        kind = {"process": f" process{several}", "async": " in flight"}.get(self.executor, "")
         return f"{self.workers}{kind}{' in a pool' if self.pool else ''}"
 
 
@@ -76,9 +79,9 @@ def finished(report: PipelineReport | None) -> int:
         return 0
     inside, outputs = 0.0, 1.0
     for stage in report.stages:
-        done = stage.processed + stage.filtered + stage.failed
-        inside += (stage.queued + stage.received - done) / outputs
-        outputs *= max(1.0, stage.emitted / max(1, stage.processed))
+        given = stage.processed + stage.passed
+        inside += (stage.queued + stage.received - given - stage.filtered - stage.failed) / outputs
+        outputs *= max(1.0, stage.emitted / max(1, given))
     return max(0, int(report.read - report.source_aborted - inside))
 
 
@@ -90,10 +93,15 @@ def share_between(before: Any, after: Any, name: str) -> float:
 
 
 def shares_between(before: StageReport | None, after: StageReport) -> dict[str, float]:
-    """What a stage's workers did between two reports. The shares add up to 1, or are all 0 if no worker was there."""
+    """What a stage's workers did between two reports. The shares add up to 1, or are all 0 if no worker was there.
+
+    With the share of its rate that the stage used and, of an event loop, the share in which it computed.
+    """
+    others = ("rate_used", "computing") if after.executor == "async" else ("rate_used",)
+    more = {name: share_between(before, after, name) for name in others}
     if after.seconds <= (before.seconds if before else 0.0):
-        return dict.fromkeys(("busy", *WAITS), 0.0)
+        return dict.fromkeys(("busy", *WAITS), 0.0) | more
     waits = {name: share_between(before, after, name) for name in WAITS}
     together = max(1.0, sum(waits.values()))
     waits = {name: share / together for name, share in waits.items()}
-    return {"busy": max(0.0, 1 - sum(waits.values()))} | waits
+    return {"busy": max(0.0, 1 - sum(waits.values()))} | waits | more

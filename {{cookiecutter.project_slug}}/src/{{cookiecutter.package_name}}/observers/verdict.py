@@ -8,9 +8,10 @@ from typing import Literal
 from .reading import Reading, StageReading
 
 Reason = Literal[
-    "unknown", "serial", "waits", "contention", "computes", "cores", "crowded", "order", "hand-over", "balanced"
-]
-Setting = Literal["workers", "sub_workers", "processes", "queue_size", "window"]
+    "unknown", "serial", "waits", "contention", "computes", "cores", "crowded", "order", "hand-over", "balanced",
+    "rate", "retry-after",
+]  # fmt: skip
+Setting = Literal["workers", "sub_workers", "processes", "queue_size", "window", "rate_limit"]
 NO_PART = ("unknown", "balanced", "hand-over")  # Reasons that blame no part in particular.
 
 # Shares of the time, from 0 to 1, and ratios. They are choices: how sure a verdict wants to be.
@@ -26,6 +27,7 @@ GIL_TAKEN, GIL_RELEASED = 0.9, 1.2
 LITTLE = 0.25  # Cores that a part keeps at work: below this, it waits for something other than the GIL.
 # Seconds of CPU time in this process, from `benchmarks/bench.py --only hop workers procs` of the template, on two cores.
 HAND_OVER = 5e-6  # Of a shorter call, most is hand-over: 0.8 µs a stage, 3 with 4 workers; measuring it takes as much.
+LOOP_HAND_OVER = 1.2e-4  # Of a call in an event loop, twice what one takes that does `await asyncio.sleep(0)`.
 ROUND_TRIP = 1e-4  # A chunk to a child process and its outcomes back: 80 to 105 µs, where a call of 1 ms is a chunk.
 SENT = 6e-6  # Each item of a chunk of many: 6 µs, where calls do nothing.
 CHUNK = 1e-3  # Seconds of calls in one chunk, as in pipeline_core/children.py.
@@ -35,14 +37,15 @@ CHUNK = 1e-3  # Seconds of calls in one chunk, as in pipeline_core/children.py.
 class Change:
     """A setting of a part, and the number that it should have.
 
-    "workers" of the source or the consumer are those of a stage that takes over its work. "processes" are the workers of
-    a stage with executor="process".
+    "workers" of the source or the consumer are those of a stage that takes over its work, and those of an async stage the
+    calls that it has in flight. "processes" are the workers of a stage with executor="process"; for an async stage that
+    computes, of one that takes over what it computes. A "rate_limit" is in calls a second.
     """
 
     part: str
     setting: Setting
-    now: int
-    then: int
+    now: float
+    then: float
 
 
 @dataclass(frozen=True)
@@ -52,10 +55,13 @@ class Verdict:
     `part`      the name of a stage, "source", "consumer", or "": nothing in particular
     `reason`    "waits"      its calls wait, for example for a network or a disk: more can run at a time
                 "contention" its calls wait for one another: for a lock, a limiter, a server at its limit
-                "computes"   its calls compute; under the GIL, only one at a time
+                "computes"   its calls compute; under the GIL, or in an event loop, only one at a time
                 "cores"      no core is free for more of its calls
                 "crowded"    other programs use the cores that it needs
                 "order"      its results are ready, and wait for a slow item in front of them
+                "rate"       its `rate_limit` allows no more calls
+                "retry-after"
+                             what it calls has asked it to wait, with a RetryAfter
                 "hand-over"  handing an item on takes more time than the work on it
                 "balanced"   several parts are equally slow
                 "serial"     the run was the plain loop, and this part took the largest share of it
@@ -65,7 +71,7 @@ class Verdict:
     `changes`   what to change
     `then`      the part that should limit the run then, or "the CPU"; "" if none is known
     `guess`     whether `expected` assumes that calls do not wait for one another
-    `busy`      the slowest parts, with the share of the time that each was busy
+    `busy`      the slowest parts, with the share of the time that each was busy, or waited for its rate
     """
 
     part: str
@@ -87,6 +93,10 @@ def judge(reading: Reading) -> Verdict:
     return _Run(reading, parts).verdict()
 
 
+def _workers(stage: StageReading) -> Setting:
+    return "sub_workers" if stage.pool else "workers"
+
+
 def whole_workers(workers: float) -> int:
     """The least number of workers that is enough; 2% of a worker too few are accepted, since all measurements vary."""
     return max(1, ceil(workers - 0.02))
@@ -96,28 +106,39 @@ def whole_workers(workers: float) -> int:
 class _Part:
     """One part of the run. The source and the consumer stand as stages of one worker, with `is_stage` False.
 
-    `load`   share of the time in which it cannot take more: it is busy, or its results wait for their turn
+    `load`   share of the time in which it cannot take more: it is busy, its results wait for their turn, or it waits for
+             its rate; or the share of its rate, or of its event loop, that it uses
     `busy`   share of the time in which it is busy
     `cores`  cores that its calls keep at work
+    `ready`  share of the time in which it is busy, or its results wait for their turn
     """
 
     stage: StageReading
     load: float
     busy: float
     cores: float = 0.0
+    ready: float = 0.0
     is_stage: bool = True
 
     @property
+    def in_loop(self) -> bool:
+        return self.stage.executor == "async"
+
+    @property
     def computes(self) -> bool:
-        return self.stage.computing >= COMPUTES
+        return self.stage.computing >= (GIL_TAKEN if self.in_loop else COMPUTES)
 
     @property
     def in_children(self) -> bool:
-        return self.stage.executor != "thread"
+        return self.stage.executor not in ("thread", "async")
 
     @property
     def waits_for_order(self) -> bool:
-        return self.load > WORTH * self.busy
+        return self.ready > WORTH * self.busy
+
+    @property
+    def waits_for_rate(self) -> bool:
+        return self.stage.rate_used * WORTH >= 1 or self.stage.waiting_for_rate > self.busy
 
 
 def _parts(reading: Reading) -> Iterator[_Part]:
@@ -137,12 +158,15 @@ def _parts(reading: Reading) -> Iterator[_Part]:
     yield other("source", whole.source_busy, whole.read)
     visits = 1 - whole.source_failed / whole.read  # Items that reach a stage for each item of the source.
     for stage, told in zip(reading.stages, whole.stages, strict=True):
-        done = stage.processed + stage.filtered + stage.failed
+        done = stage.processed + stage.filtered + stage.failed + stage.passed
         if not visits or not done:
             return
         scale = stage.seconds * visits / done * rate  # From a share of the whole run to one at this speed.
-        busy, order = told.busy * scale, told.waiting_for_order * scale
-        yield _Part(stage, min(1.0, busy + order), min(1.0, busy), busy * stage.computing * stage.workers)
+        in_loop, busy = told.executor == "async", told.busy * scale
+        ready = busy + told.waiting_for_order * scale
+        cores = told.computing * scale if in_loop else busy * stage.computing * stage.workers
+        load = max(ready + told.waiting_for_rate * scale, told.rate_used * scale, cores if in_loop else 0.0)
+        yield _Part(stage, min(1.0, load), min(1.0, busy), cores, min(1.0, ready))
         visits *= stage.emitted / done
     if visits and whole.delivered:
         yield other("consumer", whole.consumer_busy, whole.delivered / visits)
@@ -167,11 +191,13 @@ class _Run:
             return self._one_core()
         if limit.load < IDLE:
             return self._about([limit], "unknown")
+        if limit.waits_for_rate:
+            return self._at_its_rate(limit)
         computing = limit.stage.computing if limit.is_stage else self.used - self.calls
         needs_core = computing / max(1e-9, 1 - crowded)  # Share of its time in which it computes, or waits for a core.
         if crowded >= CROWDED and needs_core >= COMPUTES and self.total < FULL * reading.cores:
             return self._about([limit], "crowded")
-        if self._holds_the_gil(limit):
+        if self._computes_alone(limit):
             return self._computes(limit)
         return self._late(limit) if limit.waits_for_order else self._busy(limit)
 
@@ -179,7 +205,7 @@ class _Run:
         """The verdict on the slowest parts, the first of which is the limit unless the reason is one of NO_PART."""
         now = self.reading.items_per_second
         name = "" if reason in NO_PART else parts[0].stage.name
-        busy = tuple((part.stage.name, part.stage.busy) for part in parts)
+        busy = tuple((part.stage.name, part.stage.busy + part.stage.waiting_for_rate) for part in parts)
         expected = now * max(1.0, rise) if rise < inf else now
         return Verdict(name, reason, now, expected, changes, then, busy=busy)
 
@@ -191,11 +217,14 @@ class _Run:
         return (1 / load, name) if load else (inf, "")
 
     def _rate(self, part: _Part) -> float:
-        """Items a second that come to this part."""
-        return self.reading.items_per_second * part.stage.received / max(1, self.reading.read)
+        """Items a second that this part works on."""
+        received = part.stage.received - part.stage.passed
+        return self.reading.items_per_second * received / max(1, self.reading.read)
 
-    def _holds_the_gil(self, part: _Part) -> bool:
+    def _computes_alone(self, part: _Part) -> bool:
         """Whether its calls compute, and take no more than one core together: with one worker they never take more."""
+        if part.in_loop and part.computes:
+            return True
         if not self.reading.gil or part.in_children:
             return False
         if self.one_core:
@@ -211,20 +240,36 @@ class _Run:
         most = min(self._most(part) / part.stage.workers for part in near)
         rise, then = min(self._bound(*near), (most, ""))
         several = len(near) > 1
-        stuck = any(not part.is_stage or part.waits_for_order or self._holds_the_gil(part) for part in near)
+        stuck = any(
+            not part.is_stage or part.waits_for_order or part.waits_for_rate or self._computes_alone(part)
+            for part in near
+        )
         if rise < WORTH or (several and stuck):
             return self._about(near, "balanced" if several else "cores")
         changes = []
         for stage in (part.stage for part in near):
-            setting: Setting = "sub_workers" if stage.pool else "workers"
-            changes.append(Change(stage.name, setting, stage.workers, whole_workers(stage.workers * rise)))
+            changes.append(Change(stage.name, _workers(stage), stage.workers, whole_workers(stage.workers * rise)))
         reason: Reason = "balanced" if several else "computes" if limit.computes else "waits"
         guess = not all(part.computes for part in near)
         return replace(self._about(near, reason, rise, then, *changes), guess=guess)
 
-    def _most(self, part: _Part) -> int:
+    def _at_its_rate(self, limit: _Part) -> Verdict:
+        """A higher rate, if it is the stage's own, and the workers that it needs."""
+        stage, near = limit.stage, [part for part in self.parts if part.load * WORTH >= limit.load]
+        if stage.rate_limit is None or stage.rate_used * WORTH < 1:
+            return self._about([limit], "retry-after")
+        rise, then = min((MOST_RISE, ""), self._bound(limit))
+        if rise < WORTH:
+            return self._about(near, "balanced") if len(near) > 1 else self._about([limit], "rate")
+        higher = Change(stage.name, "rate_limit", stage.rate_limit, float(f"{stage.rate_limit * rise:.3g}"))
+        workers = Change(stage.name, _workers(stage), stage.workers, whole_workers(stage.workers * limit.busy * rise))
+        return self._about([limit], "rate", rise, then, *[workers] * (workers.then > workers.now), higher)
+
+    def _most(self, part: _Part) -> float:
         """How many workers to extrapolate to: beyond that, limits may show that no measurement tells of yet."""
         workers = part.stage.workers
+        if part.in_loop:
+            return max(workers, min(max(FROM_ONE, MOST_RISE * workers), workers / max(part.cores, 1e-9)))
         return max(workers, self.reading.cores) if part.computes else max(FROM_ONE, MOST_RISE * workers)
 
     def _late(self, limit: _Part) -> Verdict:
@@ -255,6 +300,8 @@ class _Run:
     def _computes(self, limit: _Part) -> Verdict:
         """Child processes for it: the other parts share the GIL, and all share the cores."""
         cores, rate = self.reading.cores, self._rate(limit)
+        if limit.in_loop and limit.cores < LOOP_HAND_OVER * rate:
+            return self._about([limit], "hand-over")
         own = limit.cores if limit.is_stage else self.used - self.calls
         chunks = min(1.0, own / max(rate, 1e-9) / CHUNK)  # Chunks an item; a long call is a chunk of its own.
         sent = rate * max(SENT, ROUND_TRIP * chunks)  # Cores that are busy with sending its items.
