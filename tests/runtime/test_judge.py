@@ -61,7 +61,7 @@ def through(items: int, seconds: float) -> dict[str, Any]:
     return dict.fromkeys(("received", "processed", "emitted"), items) | {"times": times((seconds, items))}
 
 
-def changes(verdict: Verdict) -> list[tuple[str, str, int, int]]:
+def changes(verdict: Verdict) -> list[tuple[str, str, float, float]]:
     """The part, the setting, its number now and the number that it should have."""
     return [astuple(change) for change in verdict.changes]
 
@@ -275,11 +275,16 @@ def test_whatever_a_report_says_there_is_an_answer() -> None:
             waiting_for_input=share(),
             waiting_for_output=share(),
             waiting_for_order=share(),
+            waiting_for_rate=share(),
+            rate_limit=chance.choice([None, 0.1, 50]),
+            rate_used=share(),
+            passed=chance.choice([0, 100]),
+            replaced=chance.choice([0, 1, 3]),
             computing=share(),
             seconds=chance.choice([0.0, 1e-6, 10.0]),
             times=chance.choice([times(), times((1e-7, done)), times((1.0, done))]),
             pool=chance.choice(["", "thread"]),
-            executor=chance.choice(["thread", "process"]),
+            executor=chance.choice(["thread", "process", "async"]),
             queue_size=chance.choice([1, 100]),
             window=chance.choice([0, 1, 100]),
         )
@@ -301,7 +306,11 @@ def test_whatever_a_report_says_there_is_an_answer() -> None:
         verdict = judge(reading)
         assert isfinite(verdict.expected)
         assert verdict.expected >= verdict.items_per_second
-        assert all(change.then >= 1 and change.then != change.now for change in verdict.changes)
+        assert all(change.then != change.now for change in verdict.changes)
+        assert all(
+            change.then > change.now if change.setting == "rate_limit" else change.then >= 1
+            for change in verdict.changes
+        )
         assert advise(reading).endswith(".")
 
 
@@ -337,6 +346,96 @@ def test_calls_that_wait_for_a_lock_are_told_of_it_on_a_busy_machine_too() -> No
 def test_who_needs_all_cores_is_not_held_up_by_others() -> None:
     hashes: dict[str, Any] = {"workers": 8, "computing": 0.5, "times": times((0.8, 100))}
     assert judge(read(stage(**hashes), cpu_seconds=39, crowded=0.5)).reason == "cores"
+
+
+HELD: dict[str, Any] = {"rate_limit": 10, "rate_used": 0.99, "busy": 0.2, "waiting_for_input": 0.0}
+
+
+def test_a_stage_at_its_rate_is_told_of_the_rate_and_not_of_workers() -> None:
+    reading = read(stage("fetch", workers=4, waiting_for_rate=0.8, **HELD))
+    assert changes(judge(reading)) == [("fetch", "rate_limit", 10, 40)]
+    finding = "fetch limits the run: its rate_limit holds it to 10 calls a second, for which it waited 80% of the time."
+    way = "rate_limit: 10 -> 40 (in pipeline.py), if what it calls allows that, should bring"
+    assert advise(reading) == f"{finding} {way} about 40 items a second instead of 10."
+
+
+def test_a_higher_rate_is_told_with_the_workers_that_it_needs() -> None:
+    reading = read(stage(workers=2, waiting_for_rate=0.1, **HELD | {"busy": 0.9}), source_busy=0.4)
+    verdict = judge(reading)
+    assert (verdict.part, verdict.reason, verdict.then) == ("a", "rate", "source")
+    assert changes(verdict) == [("a", "workers", 2, 5), ("a", "rate_limit", 10, 25)]
+    assert "workers: 2 -> 5 (--workers a=5, or in pipeline.py) and rate_limit: 10 -> 25" in advise(reading)
+
+
+def test_what_was_asked_to_wait_is_advised_nothing() -> None:
+    for limit in (None, 50):
+        reading = read(stage(workers=4, waiting_for_rate=0.8, **HELD | {"rate_limit": limit, "rate_used": 0.2}))
+        assert (judge(reading).reason, judge(reading).changes) == ("retry-after", ())
+        assert "asked it to wait (RetryAfter), 80% of the time; more workers would not help." in advise(reading)
+
+
+def test_a_rate_that_does_not_limit_is_not_what_limits() -> None:
+    spaced = stage(waiting_for_rate=0.3, **HELD | {"rate_limit": 20, "rate_used": 0.5, "waiting_for_input": 0.5})
+    verdict = judge(read(spaced, stage("b")))
+    assert (verdict.part, verdict.reason, verdict.then) == ("b", "waits", "a")
+    assert verdict.expected == pytest.approx(20)
+
+
+def test_in_a_balanced_pipeline_a_stage_at_its_rate_is_not_told_of_workers() -> None:
+    verdict = judge(read(stage(waiting_for_rate=0.8, **HELD), stage("b")))
+    assert (verdict.reason, verdict.changes) == ("balanced", ())
+    assert verdict.busy == (("a", pytest.approx(1.0)), ("b", pytest.approx(0.99)))
+
+
+IN_FLIGHT: dict[str, Any] = {"executor": "async", "workers": 20, "times": times((2.0, 100))}
+
+
+def test_an_event_loop_that_waits_gets_more_places_in_flight() -> None:
+    reading = read(stage(computing=0.03, **IN_FLIGHT))
+    assert changes(judge(reading)) == [("a", "workers", 20, 80)]
+    assert advise(reading).startswith(
+        "a limits the run: its 20 places in flight were busy 99% of the time, and wait (3% CPU). workers: 20 -> 80"
+    )
+
+
+def test_more_places_in_flight_bring_no_more_than_the_event_loop_has_time_for() -> None:
+    for gil in (True, False):
+        verdict = judge(read(stage(computing=0.5, **IN_FLIGHT), cpu_seconds=5, gil=gil))
+        assert (verdict.reason, changes(verdict)) == ("waits", [("a", "workers", 20, 40)])
+        assert verdict.expected == pytest.approx(20)
+
+
+def test_an_event_loop_that_computes_is_told_to_have_that_done_elsewhere() -> None:
+    for gil in (True, False):
+        reading = read(stage(computing=0.97, **IN_FLIGHT), cpu_seconds=9.9, gil=gil)
+        verdict = judge(reading)
+        assert (verdict.part, verdict.reason, changes(verdict)) == ("a", "computes", [("a", "processes", 0, 4)])
+        assert "a limits the run: its event loop computes 97% of the time, and its calls wait for it." in advise(
+            reading
+        )
+        assert "What it computes, in a stage of its own with executor='process', workers=4, or" in advise(reading)
+
+
+def test_an_event_loop_that_mostly_hands_over_is_told_that() -> None:
+    many: dict[str, Any] = dict.fromkeys(("received", "processed", "emitted"), 200_000)
+    numbers: dict[str, Any] = {"cpu_seconds": 9.9, "read": 200_000, "delivered": 200_000}
+    for gil in (True, False):
+        quick = stage(computing=0.97, **IN_FLIGHT | many | {"times": times((0.001, 200_000))})
+        assert judge(read(quick, gil=gil, **numbers)).reason == "hand-over"
+
+
+def test_a_stage_that_most_items_pass_is_judged_by_those_that_it_processes() -> None:
+    some: dict[str, Any] = {"processed": 10, "passed": 90, "times": times((1.0, 10))}
+    verdict = judge(read(stage(**some), stage("b", busy=0.25)))
+    assert (verdict.part, verdict.then, changes(verdict)) == ("a", "b", [("a", "workers", 1, 4)])
+    assert (verdict.items_per_second, verdict.expected) == (10, pytest.approx(40))
+
+
+def test_workers_that_were_replaced_are_named_whatever_limits_the_run() -> None:
+    said = advise(read(stage(), stage("b", replaced=1, **IDLE), stage("c", replaced=12, executor="process", **IDLE)))
+    assert said.startswith("a limits the run")
+    b = "b replaced 1 worker whose calls took longer than its timeout; what was left behind may still run."
+    assert said.endswith(f"{b} c replaced 12 workers whose calls took longer than its timeout.")
 
 
 def test_a_stage_of_child_processes_is_told_as_such() -> None:

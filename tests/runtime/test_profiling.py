@@ -1,5 +1,7 @@
 """The profile of a pipeline: what each stage gains from more workers, and how many of them the whole needs."""
 
+import asyncio
+import re
 import threading
 import time
 from collections.abc import Generator
@@ -69,6 +71,14 @@ class Counts(BaseWorker[Any, Any]):
 
     def process_item(self, item: Any) -> Any:
         return sum(number for number in range(40_000))
+
+
+class InFlight(BaseWorker[Any, Any]):
+    """Waits 20 ms."""
+
+    async def process_item(self, item: Any) -> Any:
+        await asyncio.sleep(0.02)
+        return item
 
 
 class Refuses(BaseWorker[Any, Any]):
@@ -223,3 +233,18 @@ def test_items_that_cannot_be_copied_are_taken_as_they_are() -> None:
 def test_without_items_there_is_nothing_to_profile() -> None:
     with pytest.raises(ValueError, match="items must not be empty"):
         profile(build, [])
+
+
+def test_places_in_flight_and_rates_are_measured_as_what_they_are() -> None:
+    def build() -> PipelineManager:
+        pipeline = PipelineManager().add_worker(InFlight, name="fetch")
+        return pipeline.add_worker(Drop, name="ask", rate_limit=50, when=lambda item: item % 2, timeout=5)
+
+    found = profile(build, list(range(30)), most=4, seconds=0.2)
+    fetch, ask = found.stages
+    assert [number for number, _ in fetch.rates] == [1, 2, 4]
+    assert fetch.computing < 0.5
+    assert dict(ask.rates)[1] < 150, "half of the items pass"
+    assert (found.limit, found.workers["ask"]) == ("ask", 1)
+    assert re.search(r"wait \(\d+% CPU\), async *\n", shown(found))
+    assert "at most 50 a second" in shown(found)

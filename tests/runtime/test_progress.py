@@ -236,3 +236,19 @@ def test_the_time_left_is_shown_where_it_is_known() -> None:
                 assert " left" in plain(watching)
     assert " left" not in plain(watching)
     assert "100/50" in plain(watching)
+
+
+def test_items_that_pass_and_waits_for_a_rate_are_shown_where_there_are_any(until: Until) -> None:
+    class Pass(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            return item
+
+    pipeline = PipelineManager().add_worker(Pass, name="some", when=lambda item: item % 2, rate_limit=100)
+    watching = Progress(pipeline, terminal(), lambda: 40)
+    with watching:
+        assert "rate" not in plain(watching)
+        assert "passed" not in plain(watching)
+        for number, _ in enumerate(pipeline.run(range(40))):
+            if number == 30:
+                until(lambda: re.search(r"busy +failed +rate +passed", plain(watching)))
+    assert "100% 40/40" in plain(watching)

@@ -1,10 +1,11 @@
 """What the report says of time: how long the run took, and how each stage spent it."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, RetryAfter
 
 
 class Pass(BaseWorker[int, int]):
@@ -163,3 +164,72 @@ def test_who_has_nothing_more_to_do_is_not_busy_until_the_last_one_has_ended() -
     (stage,) = manager.report.stages
     assert stage.seconds * 4 * (1 - stage.waiting_for_input) == pytest.approx(0.33, abs=0.15)
     assert stage.busy * stage.seconds * 4 == pytest.approx(0.33, abs=0.15)
+
+
+class Asks(BaseWorker[int, int]):
+    """Is asked to wait once."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def process_item(self, item: int) -> int:
+        self.asked += 1
+        if self.asked == 2:
+            raise RetryAfter(0.3)
+        return item
+
+
+class Together(BaseWorker[int, int]):
+    """Waits, and computes before it does."""
+
+    def __init__(self, seconds: float, cpu_seconds: float = 0.0) -> None:
+        self.seconds, self.cpu_seconds = seconds, cpu_seconds
+
+    async def process_item(self, item: int) -> int:
+        until = time.thread_time() + self.cpu_seconds
+        while time.thread_time() < until:
+            pass
+        await asyncio.sleep(self.seconds)
+        return item
+
+
+@pytest.mark.parametrize("kind", ["one worker", "several", "async", "serial"])
+def test_a_stage_that_waits_for_its_rate_is_not_busy(kind: str) -> None:
+    worker_class, options = {"async": (Together, {"seconds": 0.0}), "several": (Pass, {})}.get(kind, (Pass, {}))
+    workers = 1 if kind == "one worker" else 3
+    manager = PipelineManager()
+    manager.add_worker(worker_class, name="asks", workers=workers, worker_args=options, rate_limit=100)
+    list(manager.run(range(50), serial=kind == "serial"))
+    (stage,) = manager.report.stages
+    assert (stage.rate_limit, stage.rate_used) == (100, pytest.approx(1, abs=0.1))
+    assert stage.waiting_for_rate > 0.6
+    assert stage.busy + stage.waiting_for_output < 0.3
+
+
+@pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
+def test_who_was_asked_to_wait_waits_for_the_rate(serial: bool) -> None:
+    manager = PipelineManager().add_worker(Asks, retries=1)
+    list(manager.run(range(5), serial=serial))
+    (stage,) = manager.report.stages
+    assert (stage.retried, stage.rate_limit, stage.rate_used) == (1, None, 0)
+    assert stage.waiting_for_rate > 0.8
+
+
+def test_the_wait_for_a_rate_is_live(until: Callable[[Callable[[], object]], None]) -> None:
+    manager = PipelineManager().add_worker(Pass, rate_limit=0.1)
+    manager.start(range(2))
+    until(lambda: manager.report.stages[0].waiting_for_rate > 0.9)
+    manager.stop()
+
+
+@pytest.mark.parametrize("serial", [False, True], ids=["event loop", "serial"])
+def test_an_event_loop_computes_for_a_share_of_its_time(serial: bool) -> None:
+    def computing(cpu_seconds: float) -> float:
+        options = {"seconds": 0.01, "cpu_seconds": cpu_seconds}
+        manager = PipelineManager().add_worker(Together, workers=4, worker_args=options)
+        list(manager.run(range(20), serial=serial))
+        assert (manager.report.stages[0].executor, manager.report.stages[0].workers) == ("async", 1 if serial else 4)
+        return manager.report.stages[0].computing
+
+    assert computing(0.0) < 0.25
+    assert computing(0.01) > (0.3 if serial else 0.6)

@@ -180,6 +180,18 @@ def test_the_page_shows_the_numbers_and_fetches_nothing(tmp_path: Path) -> None:
     assert not re.findall("#0000[01][0-9a-f]", text), "a colour that only stands for another"
 
 
+def test_the_page_shows_a_wait_for_the_rate_where_there_is_one(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    run(path, 1)
+    assert "waiting for its rate" not in path.read_text(encoding="utf-8")
+    pipeline = PipelineManager().add_worker(Picky, rate_limit=100)
+    with ReportFile(Diagnosis(pipeline), path):
+        list(pipeline.run(range(20, 40)))
+    text = path.read_text(encoding="utf-8")
+    assert "waiting for its rate" in text
+    assert re.search(r'<i class="waiting_for_rate" style="flex-grow:0\.[5-9]', text)
+
+
 def test_the_page_shows_the_first_20_dead_letters(tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     run(path, *[3] * 30)

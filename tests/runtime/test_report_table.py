@@ -23,6 +23,12 @@ class Drops(BaseWorker[int, int]):
         return item if item % 4 else None
 
 
+class Stuck(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        time.sleep(0.1 if item == 7 else 0)
+        return item
+
+
 class Slow(BaseWorker[int, int]):
     def process_item(self, item: int) -> int:
         time.sleep(0.001)
@@ -80,3 +86,34 @@ def test_items_that_a_stop_has_aborted_do_not_make_a_run_look_faster() -> None:
     reading = diagnosis.reading()
     assert reading.stages[0].aborted > 100
     assert reading.items_per_second < 1000, "as fast as it sleeps"
+
+
+def some_of_everything(width: int) -> str:
+    """Items that pass, a worker that is replaced, and a stage that waits for its rate."""
+    pipeline = PipelineManager(on_error="skip")
+    pipeline.add_worker(Slow, name="some", when=lambda item: item % 4 == 0)
+    pipeline.add_worker(Stuck, name="stuck", timeout=0.05).add_worker(Slow, name="asks", rate_limit=200, workers=2)
+    diagnosis = Diagnosis(pipeline)
+    list(pipeline.run(range(40)))
+    return text(diagnosis.reading(), width)
+
+
+def test_columns_for_what_is_seldom_come_where_there_is_something_to_see(reading: Reading) -> None:
+    plain, said = text(reading, 200), some_of_everything(200)
+    assert not any(word in plain for word in ("passed", "replaced", "rate"))
+    headings = said.splitlines()[2].split()
+    counted = ["stage", "workers", "received", "processed", "passed", "failed", "replaced", "busy"]
+    assert [heading for heading in headings if heading != "order"][:11] == [*counted, "input", "output", "rate"]
+    assert re.search(r"some +1 +40 +10 +30 +0 +0 ", said)
+    assert re.search(r"stuck +1 +40 +39 +0 +1 +1 ", said)
+    assert (
+        "stuck replaced 1 worker whose calls took longer than its timeout; what was left behind may still run." in said
+    )
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_columns_for_what_is_seldom_fit_too(width: int) -> None:
+    lines = some_of_everything(width).splitlines()
+    assert max(len(line.rstrip()) for line in lines) <= width
+    assert all(any(word in line for line in lines) for word in ("passed", "replaced", "rate", "30", "40"))
+    assert "…" not in "".join(lines)

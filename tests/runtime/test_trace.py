@@ -1,11 +1,12 @@
 """A trace holds each call once, in its thread and at its time, whatever kind of stage makes it."""
 
+import asyncio
 import errno
 import json
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,30 @@ class Several(BaseWorker[int, int]):
             raise ValueError(item)
 
 
+class InFlight(BaseWorker[int, int]):
+    """Fails every seventh item, and every fifth at the first attempt."""
+
+    def setup(self) -> None:
+        self.tried: set[int] = set()
+
+    async def process_item(self, item: int) -> int | None:
+        first = item not in self.tried
+        self.tried.add(item)
+        await asyncio.sleep(0.001 * (item % 4))
+        if item % 7 == 0 or (item % 5 == 0 and first):
+            raise ValueError(item)
+        return None if item % 3 == 0 else item
+
+
+class SeveralInFlight(BaseWorker[int, int]):
+    async def process_item(self, item: int) -> AsyncGenerator[int, None]:
+        for number in range(item % 4):
+            await asyncio.sleep(0.001)
+            yield number
+        if item % 7 == 6:
+            raise ValueError(item)
+
+
 class Batches(BaseWorker[int, int]):
     def process_batch(self, items: list[int]) -> list[int | None]:
         time.sleep(0.001)
@@ -137,6 +162,8 @@ KINDS: dict[str, tuple[type[BaseWorker[Any, Any]], dict[str, Any]]] = {
     "several workers": (Odd, {"workers": 3, "retries": 1}),
     "generators": (Several, {}),
     "generators in several workers": (Several, {"workers": 3}),
+    "event loop": (InFlight, {"workers": 3, "retries": 1, "backoff": 0}),
+    "generators in an event loop": (SeveralInFlight, {"workers": 3}),
 }
 
 
@@ -152,7 +179,7 @@ def test_each_call_has_a_slice_with_the_index_of_its_item(kind: str, serial: boo
     failed = [index for index, found in by_item.items() if "error" in found[-1]["args"]]
     assert failed == sorted(letter.index or 0 for letter in pipeline.report.dead_letters)
     assert len(failed) == stage.failed
-    if worker_class is Several:  # An output is a call, and so is what raises, and what gives none.
+    if worker_class in (Several, SeveralInFlight):  # An output is a call, and so is what raises, and what gives none.
         given = {index: max(1, index % 4 + (index % 7 == 6)) for index in range(30)}
         assert {index: len(found) for index, found in by_item.items()} == given
     else:
@@ -195,6 +222,17 @@ def test_each_attempt_is_a_slice(tmp_path: Path) -> None:
         ("item 0 failed", {"index": 0, "error": "StopIteration"})
     ] * 3
     assert all(event["dur"] >= 2_000 for event in found)
+
+
+def test_an_event_loop_has_as_many_tracks_as_calls_in_flight(tmp_path: Path) -> None:
+    pipeline = PipelineManager(on_error="skip").add_worker(InFlight, name="a", workers=8, rate_limit=2000)
+    slices = traced(pipeline, range(100), tmp_path / "trace.json")
+    assert len(threads(calls(slices))) > 1
+    in_loop = [event for event in slices if event["name"] != "waiting for an item in front"]
+    assert len(threads(in_loop)) <= 8 + 1  # And the stage's own.
+    assert any(event["name"] == "waiting for its rate" for event in slices)
+    events = json.loads((tmp_path / "trace.json").read_text(encoding="utf-8"))["traceEvents"]
+    assert {"a-0", "a-0 (2)"} <= {event["args"]["name"] for event in events if event["name"] == "thread_name"}
 
 
 def test_a_pool_has_a_track_for_each_sub_worker(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What limits a run, what to change, and what that brings: the advice is taken, and must keep its word."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,7 @@ from my_pipeline.observers.advice import advise
 from my_pipeline.observers.diagnosis import Diagnosis
 from my_pipeline.observers.reading import Reading
 from my_pipeline.observers.verdict import Verdict, judge
-from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager, RetryAfter
 
 pytestmark = pytest.mark.slow
 
@@ -236,3 +237,85 @@ def test_behind_a_lock_or_a_limiter_no_more_workers_are_advised(worker_class: ty
             return
         assert verdict.guess
     pytest.skip("other programs take the cores away")
+
+
+class AsyncSleeps(Sleeps):
+    async def process_item(self, item: Any) -> Any:
+        await asyncio.sleep(self.seconds)
+        return item
+
+
+def test_a_stage_at_its_rate_gets_a_higher_rate_and_the_workers_that_it_needs() -> None:
+    def build(rate: float) -> PipelineManager:
+        manager = PipelineManager()
+        return manager.add_worker(Sleeps, name="fetch", workers=2, worker_args={"seconds": 0.02}, rate_limit=rate)
+
+    manager = build(50)
+    reading, before = run(manager, range(50))
+    verdict = judge(reading)
+    assert (verdict.part, verdict.reason, verdict.then) == ("fetch", "rate", "")
+    workers, rate = verdict.changes
+    assert (workers.setting, rate.setting, rate.now, rate.then) == ("workers", "rate_limit", 50, 200)
+    assert 4 <= workers.then <= 6
+    assert "its rate_limit holds it to 50 calls a second" in advise(reading)
+    assert keeps_its_word(verdict, before, lambda: run(build(rate.then).tune(**tuning(verdict)), range(200))[1])
+
+
+def ask(calls: list[int]) -> None:
+    """Every tenth call is one too many."""
+    calls[0] += 1
+    if calls[0] % 10 == 0:
+        raise RetryAfter(0.1)
+
+
+class Asks(BaseWorker[Any, Any]):
+    def __init__(self, calls: list[int]) -> None:
+        self.calls = calls
+
+    def process_item(self, item: Any) -> Any:
+        time.sleep(0.001)
+        ask(self.calls)
+        return item
+
+
+class AsyncAsks(Asks):
+    async def process_item(self, item: Any) -> Any:
+        await asyncio.sleep(0.001)
+        ask(self.calls)
+        return item
+
+
+@pytest.mark.parametrize("worker_class", [Asks, AsyncAsks])
+def test_a_stage_that_is_asked_to_wait_is_not_advised_more_workers(worker_class: type[BaseWorker[Any, Any]]) -> None:
+    manager = PipelineManager()
+    manager.add_worker(worker_class, name="fetch", workers=4, worker_args={"calls": [0]}, retries=5)
+    reading, _ = run(manager, range(100))
+    assert (judge(reading).part, judge(reading).reason, judge(reading).changes) == ("fetch", "retry-after", ())
+
+
+def test_an_async_stage_whose_places_all_wait_gets_more_of_them() -> None:
+    def build() -> PipelineManager:
+        return PipelineManager().add_worker(AsyncSleeps, name="fetch", workers=4, worker_args={"seconds": 0.05})
+
+    manager = build()
+    reading, before = run(manager, range(80))
+    verdict = judge(reading)
+    assert (verdict.part, verdict.reason) == ("fetch", "waits")
+    assert [astuple(change) for change in verdict.changes] == [("fetch", "workers", 4, 16)]
+    assert "its 4 places in flight were busy" in advise(reading)
+    assert keeps_its_word(verdict, before, lambda: run(build().tune(**tuning(verdict)), range(320))[1])
+
+
+def test_a_stage_that_most_items_pass_gets_workers_for_those_that_it_processes() -> None:
+    def build() -> PipelineManager:
+        manager = PipelineManager(queue_size=20)
+        manager.add_worker(Sleeps, name="fetch", when=lambda n: n % 4 == 0, worker_args={"seconds": 0.04})
+        return manager.add_worker(Sleeps, name="store", worker_args={"seconds": 0.004})
+
+    manager = build()
+    reading, before = run(manager, range(160))
+    verdict = judge(reading)
+    assert (verdict.part, verdict.reason, verdict.then) == ("fetch", "waits", "store")
+    (change,) = verdict.changes
+    assert 2 <= change.then <= 4
+    assert keeps_its_word(verdict, before, lambda: run(build().tune(**tuning(verdict)), range(400))[1])

@@ -1,5 +1,6 @@
 """What a verdict advises where a sub-task pool is part of it, or would be: the advice is taken, and must keep its word."""
 
+import asyncio
 import ctypes
 import multiprocessing
 import os
@@ -22,6 +23,7 @@ from my_pipeline.observers.diagnosis import Diagnosis
 from my_pipeline.observers.reading import Reading
 from my_pipeline.observers.verdict import judge
 from my_pipeline.pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker
+from my_pipeline.pipeline_core.async_crew import AsyncCrew  # noqa: F401  # Before `four_cores` replaces its clock.
 from my_pipeline.pipeline_core.machine import cores
 
 from watch import HAS_GIL, replace_in_core
@@ -73,6 +75,19 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 class Computes(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> Any:
         compute()
+        return item
+
+
+class FetchesAndComputes(BaseWorker[Any, Any]):
+    async def process_item(self, item: Any) -> Any:
+        await asyncio.sleep(0.02)
+        compute()
+        return item
+
+
+class FetchesAlone(BaseWorker[Any, Any]):
+    async def process_item(self, item: Any) -> Any:
+        await asyncio.sleep(0.02)
         return item
 
 
@@ -203,6 +218,23 @@ def test_what_computes_in_python_gets_processes(workers: int, four_cores: None, 
 
     def run_with_changes() -> tuple[Reading, float]:
         manager = PipelineManager().add_worker(Computes, name="parse", executor="process", workers=change.then)
+        return run(manager, 300, warm=200)
+
+    assert keeps_its_word(reading, before, run_with_changes)
+
+
+def test_what_computes_in_an_event_loop_gets_a_stage_of_its_own(four_cores: None, child_processes: None) -> None:
+    reading, before = run(PipelineManager().add_worker(FetchesAndComputes, name="fetch", workers=20), 80)
+    verdict = judge(reading)
+    assert (verdict.part, verdict.reason) == ("fetch", "computes")
+    (change,) = verdict.changes
+    assert (change.setting, 2 <= change.then <= 4) == ("processes", True)
+    assert "its event loop computes" in advise(reading)
+    assert f"in a stage of its own with executor='process', workers={change.then}" in advise(reading)
+
+    def run_with_changes() -> tuple[Reading, float]:
+        manager = PipelineManager().add_worker(FetchesAlone, name="fetch", workers=20)
+        manager.add_worker(Computes, name="parse", executor="process", workers=int(change.then))
         return run(manager, 300, warm=200)
 
     assert keeps_its_word(reading, before, run_with_changes)

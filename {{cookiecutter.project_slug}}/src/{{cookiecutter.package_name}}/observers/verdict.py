@@ -218,7 +218,7 @@ class _Run:
 
     def _rate(self, part: _Part) -> float:
         """Items a second that this part works on."""
-        received = part.stage.received - part.stage.passed
+        received = max(0, part.stage.received - part.stage.passed)
         return self.reading.items_per_second * received / max(1, self.reading.read)
 
     def _computes_alone(self, part: _Part) -> bool:
