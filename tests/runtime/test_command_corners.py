@@ -24,6 +24,8 @@ PROJECT = Path(my_pipeline.__file__).parents[1]
 STAGES = ("first", "last")
 COMMAND = [sys.executable, str(Path(__file__).with_name("command_that_hands_on.py"))]
 
+WITH_A_SERVICE = [sys.executable, str(Path(__file__).with_name("command_with_a_service.py"))]
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 full = pytest.mark.skipif(
     find_spec("my_pipeline.observers.trace") is None, reason="this project has no page and no trace"
@@ -35,10 +37,12 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
 def command(tmp_path: Path) -> Command:
     """Runs the command in an empty folder."""
 
-    def run(*arguments: str, stdin: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, stdin: str = "", command: list[str] = COMMAND, **settings: str
+    ) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONUTF8": "1", "COLUMNS": "200"} | settings
         return subprocess.run(
-            [*COMMAND, *arguments],
+            [*command, *arguments],
             input=stdin,
             capture_output=True,
             text=True,
@@ -255,3 +259,35 @@ def test_a_signal_after_the_run_has_its_code_too() -> None:
     with pytest.raises(SystemExit) as left, one_line_errors():
         raise KeyboardInterrupt(143)
     assert left.value.code == 143
+
+
+def test_the_picture_shows_executors_and_the_ways_around_stages(command: Command) -> None:
+    assert command("graph", command=WITH_A_SERVICE).stdout.splitlines() == [
+        "flowchart LR",
+        '    source([source]) --> s1["first"]',
+        '    s1 --> s2["ask<br>async"]',
+        '    s2 --> s3["last<br>process"]',
+        "    s3 --> sink([sink])",
+        "    s1 -. passes .-> s3",
+        "    s2 -. passes .-> sink",
+    ]
+
+
+@full
+def test_workers_of_an_async_stage_are_its_places_in_flight(command: Command, tmp_path: Path) -> None:
+    lines = "".join(f"{number}\n" for number in range(40))
+    done = command("run", "--workers=ask=7", "--report=run.json", stdin=lines, command=WITH_A_SERVICE)
+    assert (done.returncode, done.stdout) == (0, lines)
+    assert re.search(r"ask +7 in flight +40 +20 +20 ", done.stderr)
+    _, ask, last = json.loads((tmp_path / "run.json").read_text())["stages"]
+    assert (ask["executor"], ask["workers"], ask["passed"], ask["rate_limit"]) == ("async", 7, 20, 1000)
+    assert (last["executor"], last["passed"]) == ("process", 20)
+
+
+@full
+def test_a_profile_knows_all_kinds_of_stages(command: Command) -> None:
+    lines = "".join(f"{number}\n" for number in range(40))
+    done = command("profile", "--most=2", "--limit=40", stdin=lines, command=WITH_A_SERVICE)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^ask .*wait .* CPU\), async, at most 1000 a second", done.stdout, re.MULTILINE)
+    assert re.search(r"^last .* CPU\), process", done.stdout, re.MULTILINE)
