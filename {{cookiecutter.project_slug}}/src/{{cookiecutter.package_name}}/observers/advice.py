@@ -15,6 +15,7 @@ FINDINGS = {  # By the reason of the verdict, or by its part. Those on a stage g
     "contention": "{workers} busy {share}, and wait{s} ({stage.cpu:.0%} CPU); a lock, a limiter or a server seems to hold "
     "them up: {stage.times.contention}",
     "computes": "{workers} busy {share}, and compute{s}{by_turns} ({stage.cpu:.0%} CPU){too_short}",
+    "loop": "its event loop computes {stage.computing:.0%} of the time, and its calls wait for it{too_short}",
     "cores": "{workers} busy {share} ({stage.cpu:.0%} CPU), and no core is free for more",
     "crowded": "{workers} busy {share} ({stage.cpu:.0%} CPU); other programs have the cores: threads waited for one "
     "{reading.crowded:.0%} of the time in which they could run",
@@ -22,10 +23,6 @@ FINDINGS = {  # By the reason of the verdict, or by its part. Those on a stage g
     "retry-after": "what it calls has asked it to wait (RetryAfter), {stage.waiting_for_rate:.0%} of the time; more workers would not help",
     "order": "{workers} busy {share}, and results waited {stage.waiting_for_order:.0%} of it for a slow item in front "
     "(up to {longest}), with {stage.window} {items} in hand at most",
-}
-IN_LOOP = {  # Of an event loop.
-    "computes": "its event loop computes {stage.computing:.0%} of the time, and its calls wait for it{too_short}",
-    "cores": "its event loop computes {stage.computing:.0%} of the time, and no core is free for what it computes",
 }
 TOO_SHORT = "; its calls are too short for child processes: let each item carry more"
 WAYS = {  # By the setting to change. `where` is the option of the command, if there is one, and the file.
@@ -94,8 +91,8 @@ def _finding(verdict: Verdict, stage: StageReading | None, reading: Reading) -> 
         "longest": duration(stage.times.quantile(1.0)),
         "items": "item" if stage.window == 1 else "items",
     }
-    findings = FINDINGS | (IN_LOOP if stage.executor == "async" else {})
-    return f"{name} limits the run: {findings[verdict.reason].format(**words)}"
+    reason = "loop" if (stage.executor, verdict.reason) == ("async", "computes") else verdict.reason
+    return f"{name} limits the run: {FINDINGS[reason].format(**words)}"
 
 
 def _workers(stage: StageReading) -> str:

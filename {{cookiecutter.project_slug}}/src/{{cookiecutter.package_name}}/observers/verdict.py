@@ -240,10 +240,8 @@ class _Run:
         most = min(self._most(part) / part.stage.workers for part in near)
         rise, then = min(self._bound(*near), (most, ""))
         several = len(near) > 1
-        stuck = any(
-            not part.is_stage or part.waits_for_order or part.waits_for_rate or self._computes_alone(part)
-            for part in near
-        )
+        waits = any(part.waits_for_order or part.waits_for_rate for part in near)
+        stuck = waits or any(not part.is_stage or self._computes_alone(part) for part in near)
         if rise < WORTH or (several and stuck):
             return self._about(near, "balanced" if several else "cores")
         changes = []

@@ -101,8 +101,8 @@ class PipelineReport:
 
     @property
     def bottleneck(self) -> StageReport | None:
-        """The stage whose workers were busy for the largest share of their time."""
-        return max(self.stages, key=lambda stage: stage.busy, default=None)
+        """The stage whose workers were busy, or held back by its rate, for the largest share of their time."""
+        return max(self.stages, key=lambda stage: stage.busy + stage.waiting_for_rate, default=None)
 
     def imbalances(self) -> list[str]:
         """The sums that are wrong after the end of a run. If there are any, the core has a bug."""
