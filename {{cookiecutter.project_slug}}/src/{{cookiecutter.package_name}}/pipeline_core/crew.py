@@ -43,8 +43,8 @@ class Crew:
         self, stage: Owner, callers: Sequence[Calls], most: int, *, singly: bool, pooled: bool, fixed: bool = False
     ) -> None:
         self.lane, self.inbox, self.outbox, self.hands = stage.lane, stage.inbox, stage.outbox, stage.hands
-        self.callers, self.size, self.executor = callers, len(callers), callers[0].executor
-        self.served = callers  # Those that have a thread.
+        self.callers = self.served = callers  # `served` are those that have a thread.
+        self.size, self.executor = len(callers), callers[0].executor
         self.most, self.singly, self.pooled, self.ordered = most, singly, pooled, stage.ordered
         self.roomy = self.executor == "process" and not fixed
         self.batch_size, self.batch_timeout = stage.spec.batch_size or 1, stage.spec.batch_timeout
@@ -54,12 +54,9 @@ class Crew:
         self.window: deque[Place] = deque()  # All places in order; without order, those that have news.
         self.told: list[Place] = []  # Without order: those from the window that are not finished.
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
-        self.latest = 0  # The index of the place that was told of last; see `tell`.
-        self.tasks = Tasks(stage.outbox)  # What workers take.
-        self.watched = False  # The loop will soon look whether items wait for a slow one.
-        self.received = 0  # Items that came in.
-        self.complete = False  # The stream has ended, and all of it is done.
-        self.broken = False  # A worker has left before the end.
+        self.tasks, self.latest = Tasks(stage.outbox), 0  # What workers take; the last index that was told of (`tell`).
+        self.watched, self.received = False, 0  # The loop will soon look for items that wait; items that came in.
+        self.complete = self.broken = False  # All of the stream is done; a worker has left before the end.
         self.endings = [Channel[Any](self.outbox.capacity) for _ in callers]  # What `finish` gives, by worker.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
@@ -281,9 +278,7 @@ class Crew:
 
     def stream(self, place: Place, expansion: Expansion, item: Any) -> None:
         """Fill a stream with the outputs of an expansion, so that they leave as they come, within its bound."""
-        stream = self.new_stream(place)
-        stream.put_all(self._streamed(expansion, item, place, stream))
-        stream.close()
+        self.new_stream(place).fill(self.lane.policy.outputs(expansion, item, place))
 
     def new_stream(self, place: Place) -> Stream:
         stream = Stream(max(1, self.inbox.capacity // self.most), self.bell)
@@ -293,13 +288,6 @@ class Crew:
         if self.tasks.ended:  # `_end` may not have seen the stream.
             stream.cancel()
         return stream
-
-    def _streamed(self, expansion: Expansion, item: Any, place: Place, stream: Stream) -> Generator[Any, None, None]:
-        for output in self.lane.policy.outputs(expansion, item, place):
-            stream.left = output if type(output) is Failure else NOTHING
-            if stream.left is NOTHING:
-                yield output
-            del output
 
     def finish(self, place: Place) -> None:
         """Give a place back to the loop. Any thread may call."""

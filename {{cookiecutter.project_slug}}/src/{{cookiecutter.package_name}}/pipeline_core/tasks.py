@@ -1,12 +1,13 @@
 """What the workers of a crew take, and where those meet that have nothing to do."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from threading import Lock
 from typing import Any
 
 from .channel import Channel
 from .clocks import Meter
+from .errors import Failure
 from .policy import NOTHING
 from .signals import Signal
 
@@ -47,6 +48,18 @@ class Stream(Channel[Any]):
     """The outputs of an expansion. `left` is its outcome then: NOTHING if it gave something, a Failure, or None."""
 
     left: Any = None
+
+    def fill(self, outputs: Generator[Any, None, None]) -> None:
+        """Put all outputs, and end the stream."""
+        self.put_all(self._noted(outputs))
+        self.close()
+
+    def _noted(self, outputs: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        for output in outputs:
+            self.left = output if type(output) is Failure else NOTHING
+            if self.left is NOTHING:
+                yield output
+            del output
 
 
 class Tasks:
