@@ -175,7 +175,7 @@ class Stage:
 
     def begin(self, run: Callable[[], None], suffix: str) -> None:
         """Start a thread of the stage."""
-        self.threads.append(self._spawn(run, f"{self.name}-{suffix}"))
+        self.threads.append(self._spawn(partial(self._guarded, run), f"{self.name}-{suffix}"))
 
     def leave_behind(self, thread: Thread | None = None) -> None:
         """Count a worker that is replaced. Do not wait for its thread."""
@@ -252,6 +252,7 @@ class Stage:
         failure.__traceback__ = None  # It refers to frames that refer to this stage. Its cause keeps its own.
         self.failure = self.failure or failure
         self.outbox.close(self.failure)
+        self.inbox.bell.set()  # The loop of a crew looks at the outbox.
 
     def _one_ready(self) -> None:
         del self._unready[:1]  # A child process that is replaced is set up once more.
