@@ -219,20 +219,17 @@ class Stage:
         if self.spec.finishes and has_ended_in_order(self):
             self.outbox.put_all(endings(self))
 
-    def serve(self, crew: Crew, number: int, calls: Calls, first: Callable[[], None] = lambda: None) -> None:
+    def serve(self, crew: Crew, number: int, calls: Calls, *first: Callable[[], None]) -> None:
         """What a thread of a crew does."""
         shared = crew.pooled and crew.executor == "thread"  # Its worker is set up in the thread of the loop.
         left = crew.endings[number]
-        try:
+        with suppress(LeftBehind):  # Then the thread of another worker does the rest.
             with suppress(Closed), self.attended(BaseWorker[Any, Any]() if shared else calls.worker, calls.meter):
-                self._guarded(first)
-                self._guarded(partial(crew.work, calls))
-                if self.spec.finishes and crew.complete and not crew.pooled and current_thread() in self.threads:
+                self._guarded(partial(crew.work, calls, *first))
+                if self.spec.finishes and crew.complete and not crew.pooled:
                     self._guarded(partial(left.put_all, ending(self.policy, calls.finish)))
-        finally:
-            if current_thread() in self.threads:  # Else it was left behind.
-                left.close()
-                crew.left()
+            left.close()
+            crew.left()
 
     def _dismiss(self, crew: Crew) -> None:
         """Wait for the threads of a crew to leave: their `teardown` may fail."""
@@ -242,8 +239,10 @@ class Stage:
     def _guarded(self, work: Callable[[], None]) -> None:
         """Work, and let what is raised end the run here."""
         try:
-            with suppress(Closed, LeftBehind):
+            with suppress(Closed):
                 work()
+        except LeftBehind:
+            raise
         except BaseException as error:  # If it is no PipelineError, the core has a bug, and the item in hand is lost.
             self._fail(error if isinstance(error, PipelineError) else self.policy.blame(error, "the core"))
 

@@ -81,9 +81,10 @@ class TimedCrew(Crew):
         super()._end()
         self._timer.set()
 
-    def work(self, calls: Calls) -> None:
+    def work(self, calls: Calls, first: Callable[[], None] = lambda: None) -> None:
         self._serving.add(get_ident())
         try:
+            first()
             super().work(calls)
         finally:
             self._serving.discard(get_ident())
