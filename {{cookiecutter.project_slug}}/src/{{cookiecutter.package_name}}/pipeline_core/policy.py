@@ -197,9 +197,11 @@ class Policy:
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
     ) -> PipelineError:
-        """A PipelineError with this cause. Ctrl-C is raised instead: it is no item's failure."""
+        """A PipelineError with this cause. Ctrl-C is raised instead, and Closed after a stop: they are no item's failure."""
         if is_ctrl_c(cause):
             raise cause
+        if isinstance(cause, Closed) and self.stop_event.is_set():  # Without a stop, it comes from another pipeline.
+            raise Closed  # Not `cause`, whose traceback would refer to this frame.
         if self.skip:
             release_frames(cause)
         return PipelineError(self.stage, phase, item, index, attempt, cause)

@@ -117,8 +117,6 @@ class Stage:
         try:
             worker.setup()
         except BaseException as error:
-            if isinstance(error, Closed) and self.policy.stop_event.is_set():  # While a child was starting.
-                raise
             failure = self.policy.blame(error, "setup")
         finally:
             self._one_ready()
