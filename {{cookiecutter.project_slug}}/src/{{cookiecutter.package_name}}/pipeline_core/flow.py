@@ -106,8 +106,10 @@ class Flow:
         given = self.source.read - self.source.failed - self.source.aborted
         for lane, number in zip(lanes, taken, strict=True):
             lane.received = max(lane.received, given)
-            lane.processed += max(0, number - lane.emitted)
-            lane.aborted = lane.received - lane.processed - lane.filtered - lane.failed - lane.passed
+            more = max(0, number - lane.emitted)
+            in_hand = lane.received - lane.processed - lane.filtered - lane.failed - lane.passed
+            lane.aborted = max(0, in_hand - more)
+            lane.processed, lane.surplus = lane.processed + min(in_hand, more), lane.surplus + max(0, more - in_hand)
             given = lane.emitted
 
     def _first_error(self) -> BaseException | None:
