@@ -1,7 +1,7 @@
 """An async stage: one worker, and an event loop of its own that has many of its calls in flight."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
 from inspect import isasyncgenfunction, isawaitable
@@ -67,13 +67,20 @@ class OnEventLoop(BaseWorker[Any, Any]):
 
     async def call(self, item: Any) -> Any:
         """One attempt at an item. A generator is returned as it is. Raises TimeoutError."""
-        async with asyncio.timeout(self._timeout):
-            return await _awaited(self._worker.process_item, item)
+        return await self._in_time(_awaited(self._worker.process_item, item))
 
     async def next(self, outputs: AsyncGenerator[Any, None]) -> Any:
         """The next output, or NOTHING."""
-        async with asyncio.timeout(self._timeout):
-            return await anext(outputs, NOTHING)
+        return await self._in_time(anext(outputs, NOTHING))
+
+    async def _in_time(self, given: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                return await given
+        except TimeoutError as error:
+            if limit.expired():
+                error.args = (f"no result after {self._timeout:g} seconds",)
+            raise
 
     def cancel(self) -> None:
         """End what runs. Any thread may call."""
