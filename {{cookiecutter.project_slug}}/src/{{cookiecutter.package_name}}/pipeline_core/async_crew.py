@@ -107,7 +107,8 @@ class OnEventLoop(BaseWorker[Any, Any]):
                 yield output
                 del output
         finally:
-            self.run(outputs.aclose)
+            with suppress(Closed):  # After a stop, the end of the event loop closes it.
+                self.run(outputs.aclose)
 
 
 async def _awaited(method: Any, *arguments: Any) -> Any:
@@ -259,8 +260,8 @@ class AsyncCrew(Crew):
                 output = await self._tried(self._worker.next, expansion.rest, place)
         finally:
             output = None
-            with suppress(Exception):
-                await expansion.rest.aclose()
+            if type(closed := await self._tried(lambda outputs: outputs.aclose(), expansion.rest, place)) is Raised:
+                self._worker.logger.error("a generator raised when it was closed", exc_info=closed.take())
             stream.close()
 
     async def _put(self, stream: Stream, output: Any, room: Bell) -> None:
