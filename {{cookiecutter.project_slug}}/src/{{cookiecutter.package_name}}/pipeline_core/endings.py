@@ -4,7 +4,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 from .channel import Channel, Closed
-from .errors import FailedItem, Raised, tried
+from .errors import FailedItem, Failure, Raised, tried
 from .policy import NOTHING, Policy
 
 Outputs = Generator[Any, None, None]
@@ -26,7 +26,7 @@ def endings(stage: Owner) -> Outputs:
     for outputs in given:
         for output in outputs:
             yield output
-            stage.lane.surplus += 1
+            stage.lane.surplus += type(output) is not Failure
             del output
 
 
@@ -38,8 +38,8 @@ def ending(policy: Policy, finish: Callable[[], Any]) -> Outputs:
             if type(output) is Raised:
                 outputs = output
             elif type(output) is FailedItem:
-                policy.judge_at_the_end(output)
-            elif output is not None:
+                output = policy.judge(Failure(policy.blame(output.error, "finish", output.item)))
+            if output is not None:
                 yield output
             output = None
         if type(outputs) is Raised:

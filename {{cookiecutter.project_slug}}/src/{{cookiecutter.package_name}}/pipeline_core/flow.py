@@ -75,6 +75,8 @@ class Flow:
             self._balance()
         while self.dead_letters.travelling:  # It did not arrive: its item was still in the pipeline.
             failure, _ = self.dead_letters.travelling.popitem()
+            if failure.error.phase == "finish":  # It was no item that the stage received.
+                continue
             counts: Any = next((stage.lane for stage in self.stages if stage.name == failure.error.stage), self.source)
             counts.failed, counts.aborted = counts.failed - 1, counts.aborted + 1
         self.outbox.clear()

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from threading import Event, Lock
 from types import GeneratorType
@@ -184,13 +185,6 @@ class Policy:
         self.dead_letters.add(failure.error)
         return None
 
-    def judge_at_the_end(self, given: FailedItem) -> None:
-        """Make a dead letter of what `finish` gave, which is no item that the stage received. Or raise what ends the run."""
-        failure = self.blame(given.error, "finish", given.item)
-        if not self.skip:
-            raise failure
-        self.dead_letters.add(failure)
-
     def failure(self, cause: BaseException, item: Any, hand: Hand) -> Failure:
         return Failure(self.blame(cause, self.phase, item, hand.index, hand.attempt))
 
@@ -228,7 +222,7 @@ class DeadLetters:
         """Add a dead letter. Raises the PipelineError that ends the run: it was one too many, or the callback raised."""
         with self._lock:
             self.count += 1
-            if self.too_many(max((failure.index or 0) + 1, SHARE_FROM)):
+            if self.too_many(inf if failure.index is None else max(failure.index + 1, SHARE_FROM)):
                 raise failure
             raised = tried(self._tell, failure, DeadLetter.of(failure))
         if type(raised) is Raised:
