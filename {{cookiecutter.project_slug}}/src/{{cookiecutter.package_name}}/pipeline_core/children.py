@@ -24,8 +24,11 @@ NOT_PLAIN = SPECIAL | {id(Expanded)}
 GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was starting: Ctrl-C reaches both.
 
 
-class Died(Exception):
+class Died(RuntimeError):
     """The child is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("a child process died in the middle of a call: killed, crashed or out of memory")
 
 
 class Child(Calls):
@@ -161,9 +164,7 @@ class Child(Calls):
             if len(arguments) > 1:  # One of them is the cause. After a death, calls that were finished are made again.
                 return [self._perform([index], [one])[0] for index, one in zip(indexes, arguments, strict=True)]
             if isinstance(answer.error, Died):
-                answer.error = RuntimeError(
-                    "a child process died in the middle of a call: killed, crashed or out of memory"
-                )
+                answer.error = RuntimeError(*answer.error.args)
             answer.error.__traceback__ = None
             return [answer]
         finally:
