@@ -87,7 +87,7 @@ class Child(Calls):
 
     def finish(self) -> Any:
         """What its worker's `finish` gives."""
-        return [] if self._process is None else self._ask()
+        return self._ask()
 
     def teardown(self) -> None:
         """End it. Raises what its `teardown` raised."""
