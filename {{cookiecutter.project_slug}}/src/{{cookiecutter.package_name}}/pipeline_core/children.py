@@ -150,9 +150,12 @@ class Child(Calls):
         for attempt in count(1):
             self.pace.wait()
             start, answer = perf_counter(), tried(self._ask, indexes, arguments)
-            if type(answer) is not Raised or not isinstance(answer.error, RetryAfter) or attempt > self._attempts:
+            if type(answer) is not Raised or not isinstance(answer.error, RetryAfter):
                 break
             self.pace.hold(answer.error.seconds)  # It was a batch, which is tried again as a whole.
+            if attempt > self._attempts:
+                break
+            self._hands[get_ident()].retried += len(arguments)
         try:
             if type(answer) is not Raised:
                 outcomes, seconds, cpu_seconds = answer
