@@ -21,6 +21,7 @@ from .policy import SPECIAL, Call
 from .tasks import Place
 
 NOT_PLAIN = SPECIAL | {id(Expanded)}
+LONG = 1e6  # Seconds. A system waits for a pipe no longer than some weeks.
 GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was starting: Ctrl-C reaches both.
 
 
@@ -198,7 +199,7 @@ class Child(Calls):
         deadline = perf_counter() + (limit or 0.0)
         while True:
             try:
-                if limit is not None and not self._pipe.poll(max(0.0, deadline - perf_counter())):
+                if limit is not None and not self._pipe.poll(min(max(0.0, deadline - perf_counter()), LONG)):
                     self._process.kill()
                     self._end()
                     self._replaced()
