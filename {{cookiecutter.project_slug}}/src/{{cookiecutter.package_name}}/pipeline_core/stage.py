@@ -184,7 +184,7 @@ class Stage:
     def join(self) -> None:
         """Wait for the threads. More may begin, and some may be left behind."""
         while (
-            thread := next((t for t in self.threads if t.is_alive() and t is not current_thread()), None)
+            thread := next((t for t in [*self.threads] if t.is_alive() and t is not current_thread()), None)
         ) is not None:
             thread.join(None if self.spec.timeout is None else GRACE)
 

@@ -141,7 +141,7 @@ class TimedCrew(Crew):
     def _replace(self, number: int, place: Place, pause: float | None) -> None:
         """What the thread of another worker does."""
         stage = self._stage
-        worker = stage.workers[0] if self.pooled else stage.new_worker(number)
+        worker = self.callers[number].worker if self.pooled else stage.new_worker(number)
         calls = stage.calls(worker, self.callers[number].method)
         self._watch(calls)
         self.callers[number] = calls  # type: ignore[index]
