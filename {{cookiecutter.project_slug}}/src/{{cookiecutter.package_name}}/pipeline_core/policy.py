@@ -243,7 +243,7 @@ class DeadLetters:
         self.add(result.error)
         return True
 
-    def too_many(self, items: int) -> bool:
+    def too_many(self, items: float) -> bool:
         """Whether there are more than `max_failures`, of this many items."""
         limit = self._max_failures
         return limit is not None and self.count > (limit * items if isinstance(limit, float) else limit)
