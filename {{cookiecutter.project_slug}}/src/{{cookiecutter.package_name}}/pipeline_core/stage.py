@@ -224,7 +224,7 @@ class Stage:
         with suppress(LeftBehind):  # Then the thread of another worker does the rest.
             with suppress(Closed), self.attended(BaseWorker[Any, Any]() if shared else calls.worker, calls.meter):
                 self._guarded(partial(crew.work, calls, *first))
-                if self.spec.finishes and crew.complete and not crew.pooled:
+                if self.spec.finishes and not crew.pooled and has_ended_in_order(self):
                     self._guarded(partial(left.put_all, ending(self.policy, calls.finish)))
             left.close()
             crew.left()
