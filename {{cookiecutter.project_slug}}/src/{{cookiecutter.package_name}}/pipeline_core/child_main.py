@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+from collections.abc import Generator
 from contextlib import suppress
 from logging.handlers import QueueHandler
 from multiprocessing import current_process
@@ -93,12 +94,13 @@ class Child:
         worker.setup()
 
     def answer(self, message: bytes) -> Any:
-        """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, what `finish` gives."""
-        if not (calls := pickle.loads(message)):
-            return list(() if (outputs := self.worker.finish()) is None else outputs)
-        indexes, arguments = calls
+        """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, the outcome of `finish`."""
+        calls = pickle.loads(message)
+        indexes, arguments = calls or ((None,), (None,))
         start, cpu, outcomes = perf_counter(), process_time(), []
-        call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
+        call: Any = self._finish
+        if calls:
+            call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
         for self.index, argument in zip(indexes, arguments, strict=True):
             try:
                 given = call(argument)
@@ -111,6 +113,10 @@ class Child:
             outcomes.append(given)
         self.index = None
         return outcomes, perf_counter() - start, process_time() - cpu
+
+    def _finish(self, argument: None) -> Generator[Any, None, None]:
+        outputs = self.worker.finish()
+        yield from () if outputs is None else outputs
 
 
 def _told(given: Any) -> Any:

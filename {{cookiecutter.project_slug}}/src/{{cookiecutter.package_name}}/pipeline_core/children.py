@@ -88,7 +88,8 @@ class Child(Calls):
 
     def finish(self) -> Any:
         """What its worker's `finish` gives."""
-        return self._ask()
+        outcomes, *_ = self._ask()
+        return _opened(outcomes[0])
 
     def teardown(self) -> None:
         """End it. Raises what its `teardown` raised."""

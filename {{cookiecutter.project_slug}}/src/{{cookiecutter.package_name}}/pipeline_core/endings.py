@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .channel import Channel, Closed
+from .channel import Channel
 from .errors import FailedItem, Failure, Raised, tried
 from .policy import NOTHING, Policy
 
@@ -55,10 +55,9 @@ def _begun(finish: Callable[[], Any]) -> Any:
 
 def _rest(channel: Channel[Any]) -> Outputs:
     """What comes out of a channel until its end."""
-    while True:
-        try:
-            output = channel.get()
-        except Closed:
-            return
+    while type(output := tried(channel.get)) is not Raised:
         yield output
         del output
+    del output
+    if channel.failure is not None:
+        raise channel.failure

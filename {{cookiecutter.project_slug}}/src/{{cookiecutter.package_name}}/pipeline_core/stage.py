@@ -225,7 +225,10 @@ class Stage:
             with suppress(Closed), self.attended(BaseWorker[Any, Any]() if shared else calls.worker, calls.meter):
                 self._guarded(partial(crew.work, calls, *first))
                 if self.spec.finishes and not crew.pooled and has_ended_in_order(self):
-                    self._guarded(partial(left.put_all, ending(self.policy, calls.finish)))
+                    try:
+                        left.put_all(ending(self.policy, calls.finish))
+                    except PipelineError as failure:  # It comes behind what was given before.
+                        left.close(failure)
             left.close()
             crew.left()
 
