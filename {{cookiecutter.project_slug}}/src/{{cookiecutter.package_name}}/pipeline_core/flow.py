@@ -71,7 +71,7 @@ class Flow:
             stage.settle()
         self.error = self._first_error()
         state = "failed" if self.error is not None else "completed" if self.completed else "stopped"
-        if self.serial and self.source.read and state != "completed":
+        if state != "completed" and isinstance(self.stages[-1].lane, SerialLane):
             self._balance()
         while self.dead_letters.travelling:  # It did not arrive: its item was still in the pipeline.
             failure, _ = self.dead_letters.travelling.popitem()
