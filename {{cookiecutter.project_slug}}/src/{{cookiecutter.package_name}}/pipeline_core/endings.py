@@ -36,7 +36,7 @@ def ending(policy: Policy, finish: Callable[[], Any]) -> Outputs:
     try:
         while type(outputs) is not Raised and (output := tried(next, outputs, NOTHING)) is not NOTHING:
             if type(output) is Raised:
-                outputs = output
+                outputs, output = output, None
             elif type(output) is FailedItem:
                 output = policy.judge(Failure(policy.blame(output.error, "finish", output.item)))
             if output is not None:
