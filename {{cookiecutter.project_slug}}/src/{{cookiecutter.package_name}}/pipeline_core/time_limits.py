@@ -100,14 +100,15 @@ class TimedCrew(Crew):
                 return
             self._dozing, now = not attempts, perf_counter()
             for number, attempt in attempts:
+                place = self.hands.get(attempt.ident)  # Before the end: after it, the thread may leave.
                 if attempt.deadline <= now and attempt.end():
-                    self._leave_behind(number, attempt)
+                    self._leave_behind(number, attempt, place)
             left = [attempt.deadline for _, attempt in attempts if attempt.deadline > now]
             if left or not attempts:
                 self._timer.wait(min(left) - now if left else None)
 
-    def _leave_behind(self, number: int, attempt: Attempt) -> None:
-        calls, place = self.callers[number], self.hands[attempt.ident]
+    def _leave_behind(self, number: int, attempt: Attempt, place: Any) -> None:
+        calls = self.callers[number]
         self._serving.discard(attempt.ident)
         self._stage.leave_behind(attempt.thread)
         calls.meter.end()
