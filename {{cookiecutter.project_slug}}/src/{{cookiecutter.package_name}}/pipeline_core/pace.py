@@ -21,12 +21,12 @@ class Pace:
         self.rate, self.waited = rate, 0.0  # Seconds, of all threads together.
         self.stop_event, self._between = stop_event, 0.0 if rate is None else 1 / rate
         self._next = self._held = 0.0  # Moments: the next free one, and the end of the holds.
-        self._holds, self._lock = 0, Lock()  # The lock guards all of it.
+        self.holds, self._lock = 0, Lock()  # How many there were. The lock guards all of it.
 
     def hold(self, seconds: float) -> None:
         """No call begins for so long."""
         with self._lock:
-            now, self._holds = perf_counter(), self._holds + 1
+            now, self.holds = perf_counter(), self.holds + 1
             self._held = max(self._held, now + seconds)
             self._next = max(self._held, now + self._between)
 
@@ -39,9 +39,9 @@ class Pace:
     def pauses(self) -> Generator[float, None, None]:
         """Yield seconds to wait, until a call may begin."""
         begun = holds = None
-        while holds != self._holds and (self._between or self._next):
+        while holds != self.holds and (self._between or self._next):
             with self._lock:
-                now, holds = perf_counter(), self._holds
+                now, holds = perf_counter(), self.holds
                 moment = max(self._next, now)
                 self._next = moment + self._between
             if moment > now:
