@@ -250,7 +250,7 @@ class FailsWith(BaseWorker[int, int]):
 
 
 class AsyncFailsWith(FailsWith):
-    async def process_item(self, item: int) -> int:
+    async def process_item(self, item: int) -> int:  # type: ignore[override]
         return FailsWith.process_item(self, item)
 
 
@@ -307,12 +307,16 @@ def test_r4_a_retry_on_that_raises_fails_the_item_and_is_told(
 def test_r5_retry_on_is_not_asked_after_the_last_attempt_nor_about_what_is_no_exception() -> None:
     asked: list[BaseException] = []
 
+    def retry_on(error: Exception) -> bool:
+        asked.append(error)
+        return True
+
     class Exits(BaseWorker[int, int]):
         def process_item(self, item: int) -> int:
             raise SystemExit if item else ValueError
 
     manager = PipelineManager(on_error="skip")
-    manager.add_worker(Exits, retries=1, backoff=0, retry_on=lambda error: asked.append(error) or True)
+    manager.add_worker(Exits, retries=1, backoff=0, retry_on=retry_on)
     with pytest.raises(PipelineError):
         list(manager.run(range(2)))
     assert list(map(type, asked)) == [ValueError]
