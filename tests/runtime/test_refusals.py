@@ -53,11 +53,11 @@ def test_r12_an_asynchronous_method_of_a_stage_that_is_called_in_a_thread_is_ref
 
 
 class Async(Pass):
-    process_item = asynchronous
+    process_item = asynchronous  # type: ignore[assignment]
 
 
 class AsyncPool(Pool):
-    process_item = asynchronous
+    process_item = asynchronous  # type: ignore[assignment]
 
 
 @pytest.mark.parametrize(
