@@ -64,6 +64,8 @@ class OnEventLoop(BaseWorker[Any, Any]):
             if self.stop_event.is_set():
                 raise Closed from None
             raise
+        finally:
+            self._task = None  # It has the result.
 
     async def call(self, item: Any) -> Any:
         """One attempt at an item. A generator is returned as it is. Raises TimeoutError."""
