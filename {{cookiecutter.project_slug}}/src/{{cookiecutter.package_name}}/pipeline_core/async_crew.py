@@ -260,6 +260,8 @@ class AsyncCrew(Crew):
                     await self._put(stream, output, room)
                 output = None  # It is not kept while the next one is computed.
                 output = await self._tried(self._worker.next, expansion.rest, place)
+        except Closed:  # Nobody wants more.
+            pass
         finally:
             output = None
             if type(closed := await self._tried(lambda outputs: outputs.aclose(), expansion.rest, place)) is Raised:
