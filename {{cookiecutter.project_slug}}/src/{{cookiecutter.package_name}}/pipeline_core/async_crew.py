@@ -58,14 +58,10 @@ class OnEventLoop(BaseWorker[Any, Any]):
     def run(self, method: Any, *arguments: Any) -> Any:
         """Run it in the event loop, and wait for it. Raises Closed after a stop."""
         assert self._runner is not None
-        try:
-            return self._runner.run(self._cancellable(method, *arguments))
-        except asyncio.CancelledError:
-            if self.stop_event.is_set():
-                raise Closed from None
-            raise
-        finally:
-            self._task = None  # It has the result.
+        outcome = self._runner.run(self._outcome(method, *arguments))
+        if type(outcome) is Raised:
+            raise outcome.take()
+        return outcome
 
     async def call(self, item: Any) -> Any:
         """One attempt at an item. A generator is returned as it is. Raises TimeoutError."""
@@ -94,11 +90,21 @@ class OnEventLoop(BaseWorker[Any, Any]):
         if self._runner is not None and self._task is not None:
             self._task.cancel()
 
-    async def _cancellable(self, method: Any, *arguments: Any) -> Any:
+    async def _outcome(self, method: Any, *arguments: Any) -> Any:
+        """What it returns, or Raised: an error that a task raises is kept alive by frames of asyncio, and they by it."""
         self._task = asyncio.current_task()
-        if self.stop_event.is_set():  # It came before there was a task.
-            raise Closed
-        return await _awaited(method, *arguments)
+        try:
+            if self.stop_event.is_set():  # It came before there was a task.
+                return Raised(Closed())
+            return await _awaited(method, *arguments)
+        except asyncio.CancelledError:
+            if self.stop_event.is_set():
+                return Raised(Closed())
+            raise  # It may be Ctrl-C, which asyncio raises in its stead.
+        except BaseException as error:
+            return Raised(error)
+        finally:
+            self._task = None
 
     def _given(self, given: Any) -> Any:
         return self._drained(given) if isinstance(given, AsyncGenerator) else given
