@@ -72,13 +72,16 @@ class OnEventLoop(BaseWorker[Any, Any]):
         return await self._in_time(anext(outputs, NOTHING))
 
     async def _in_time(self, given: Awaitable[Any]) -> Any:
+        limit = asyncio.timeout(self._timeout)
         try:
-            async with asyncio.timeout(self._timeout) as limit:
+            async with limit:
                 return await given
         except TimeoutError as error:
             if limit.expired():
                 error.args = (f"no result after {self._timeout:g} seconds",)
             raise
+        finally:
+            del limit  # It refers to the task, which keeps the error, whose traceback refers to this frame.
 
     def cancel(self) -> None:
         """End what runs. Any thread may call."""
