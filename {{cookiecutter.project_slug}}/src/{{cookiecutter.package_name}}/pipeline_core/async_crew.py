@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from inspect import isasyncgenfunction, isawaitable
 from queue import Full
 from time import perf_counter
@@ -179,10 +180,10 @@ class AsyncCrew(Crew):
         free = [(calls.meter, calls.meter.waits.begin()) for calls in self.callers]
         in_flight, bell, raised = set[Any](), Bell(), list[BaseException]()
 
-        def over(task: Any) -> None:
+        def over(place: Place, task: Any) -> None:
             in_flight.discard(task)
-            if not task.cancelled() and task.exception() is not None:
-                raised.append(task.exception())
+            if not place.finished:
+                raised.append(asyncio.CancelledError() if task.cancelled() else task.exception())
             bell.event.set()
 
         try:
@@ -197,16 +198,16 @@ class AsyncCrew(Crew):
                 meter.waits.end(since)
                 task = asyncio.create_task(self._make(place, meter, free))
                 in_flight.add(task)
-                task.add_done_callback(over)
+                task.add_done_callback(partial(over, place))
                 del place, task
+            if raised:
+                raise raised.pop()
         finally:
             for task in in_flight:
                 task.cancel()
             await asyncio.gather(*in_flight, return_exceptions=True)
             for meter, since in free:
                 meter.waits.end(since)
-        if raised:
-            raise raised[0]
 
     async def _make(self, place: Place, meter: Meter, free: list[tuple[Meter, float]]) -> None:
         """Make the call of a place, as often as it takes."""
