@@ -34,6 +34,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
 
     _runner: asyncio.Runner | None = None
     _task: "asyncio.Task[Any] | None" = None
+    _begun = False  # Whether `setup` was called.
 
     def __init__(self, worker: Any, timeout: float | None) -> None:
         self._worker, self._timeout, self.logger, self.stop_event = worker, timeout, worker.logger, worker.stop_event
@@ -52,7 +53,8 @@ class OnEventLoop(BaseWorker[Any, Any]):
         if (runner := self._runner) is not None:
             self._runner = None  # From here on nothing is cancelled.
             try:
-                runner.run(_awaited(self._worker.teardown))
+                if self._begun:
+                    runner.run(_awaited(self._worker.teardown))
             finally:
                 runner.close()
 
@@ -100,6 +102,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
         try:
             if self.stop_event.is_set():  # It came before there was a task.
                 return Raised(Closed())
+            self._begun = True
             return await _awaited(method, *arguments)
         except asyncio.CancelledError:
             if self.stop_event.is_set():
