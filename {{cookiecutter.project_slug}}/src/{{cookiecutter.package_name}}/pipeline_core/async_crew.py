@@ -61,7 +61,13 @@ class OnEventLoop(BaseWorker[Any, Any]):
     def run(self, method: Any, *arguments: Any) -> Any:
         """Run it in the event loop, and wait for it. Raises Closed after a stop."""
         assert self._runner is not None
-        outcome = self._runner.run(self._outcome(method, *arguments))
+        try:
+            outcome = self._runner.run(self._outcome(method, *arguments))
+        except BaseException:
+            if self._task is not None:  # A signal handler raised it in the middle of the event loop.
+                self._task.cancel()
+                self._runner.run(asyncio.wait([self._task]))
+            raise
         if type(outcome) is Raised:
             raise outcome.take()
         return outcome
