@@ -5,7 +5,7 @@ import gc
 import itertools
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -124,7 +124,7 @@ class AsyncPass(BaseWorker[Thing, Thing]):
 
 
 class AsyncYields(BaseWorker[Thing, Thing]):
-    async def process_item(self, item: Thing) -> AsyncIterator[Thing]:
+    async def process_item(self, item: Thing) -> AsyncGenerator[Thing, None]:
         yield item
         await asyncio.sleep(0)
         yield Thing(-1)
@@ -153,7 +153,7 @@ class GivesAtTheEnd(BaseWorker[Thing, Thing]):
 
 
 class AsyncGivesAtTheEnd(AsyncPass):
-    async def finish(self) -> AsyncIterator[Thing]:  # type: ignore[override]
+    async def finish(self) -> AsyncGenerator[Thing, None]:
         for thing in things(10):
             yield thing
 
@@ -262,13 +262,13 @@ class RefusesBatches(Refuses):
 
 
 class AsyncRefuses(Refuses):
-    async def process_item(self, item: Thing) -> Thing:
+    async def process_item(self, item: Thing) -> Thing:  # type: ignore[override]
         await asyncio.sleep(0)
         return Refuses.process_item(self, item)
 
 
 class AsyncYieldsAndRefuses(Refuses):
-    async def process_item(self, item: Thing) -> AsyncIterator[Thing]:  # type: ignore[override]
+    async def process_item(self, item: Thing) -> AsyncGenerator[Thing, None]:  # type: ignore[override]
         yield item
         yield Refuses.process_item(self, item)
 
