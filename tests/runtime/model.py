@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import dataclass, field, fields
 from inspect import signature
 from typing import Any, Literal
@@ -76,6 +76,9 @@ class StageCase(Short):
 
     def lets_pass(self, item: Item) -> bool:
         return self.when and sum(item) % 5 == 0
+
+    def wants(self, item: Item) -> bool:
+        return not self.lets_pass(item)
 
     def givers(self, *, serial: bool) -> int:
         """How many workers give something at the end."""
@@ -270,7 +273,7 @@ class ExpandWorker(CaseWorker):
 
 
 class AsyncOneWorker(OneWorker):
-    async def process_item(self, item: Item) -> Item | None:
+    async def process_item(self, item: Item) -> Item | None:  # type: ignore[override]
         self.check(item)
         await asyncio.sleep(sum(item) * 7 % 5 * 0.0002 if self.case.slow else 0)
         outputs = self.case.children(item)
@@ -278,12 +281,12 @@ class AsyncOneWorker(OneWorker):
 
 
 class AsyncExpandWorker(ExpandWorker):
-    async def process_item(self, item: Item) -> AsyncIterator[Any]:  # type: ignore[override]
+    async def process_item(self, item: Item) -> AsyncGenerator[Any, None]:  # type: ignore[override]
         for output in super().process_item(item):
             await asyncio.sleep(0)
             yield output
 
-    async def finish(self) -> AsyncIterator[Item]:  # type: ignore[override]
+    async def finish(self) -> AsyncGenerator[Item, None]:  # type: ignore[override]
         for total in CaseWorker.finish(self):
             await asyncio.sleep(0)
             yield total
@@ -352,7 +355,7 @@ def build(case: Case) -> tuple[PipelineManager, Log]:
             on_error="skip" if stage.skip else "stop",
             retries=stage.retries,
             retry_on=Exception if stage.worth else (KeyError, OSError),
-            when=(lambda item, stage=stage: not stage.lets_pass(item)) if stage.when else None,
+            when=stage.wants if stage.when else None,
             timeout=1000 if stage.limited and not splits else None,
             batch_size=stage.batch_size if stage.kind == "batch" else None,
             batch_timeout=stage.batch_timeout if stage.kind == "batch" else None,
