@@ -99,8 +99,9 @@ class OnEventLoop(BaseWorker[Any, Any]):
                 runner.get_loop().call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
-        if self._runner is not None and self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # Once: a second time, it would not wait for its calls to end.
+        if self._runner is not None and task is not None:
+            task.cancel()
 
     async def _outcome(self, method: Any, *arguments: Any) -> Any:
         """What it returns, or Raised: an error that a task raises is kept alive by frames of asyncio, and they by it."""
