@@ -4,11 +4,12 @@ An item is a tuple of numbers: its root, which the source gave, and which child 
 stage's function can be a pure function of the item, and the oracle needs no threads.
 """
 
+import asyncio
 import itertools
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncGenerator, Generator, Iterator
 from dataclasses import dataclass, field, fields
 from inspect import signature
 from typing import Any, Literal
@@ -63,6 +64,25 @@ class StageCase(Short):
     slow: bool = False
     setup_fails: bool = False
     teardown_fails: bool = False
+    asynchronous: bool = False  # ok, filter and expand
+    when: bool = False  # Items whose sum is a multiple of five pass by.
+    totals: int = 0  # What each worker gives at the end.
+    limited: bool = False  # By a time that never comes.
+    worth: bool = True  # Whether `retry_on` names what the faults raise.
+
+    @property
+    def in_loop(self) -> bool:
+        return self.asynchronous and self.kind in ("ok", "filter", "expand")
+
+    def lets_pass(self, item: Item) -> bool:
+        return self.when and sum(item) % 5 == 0
+
+    def wants(self, item: Item) -> bool:
+        return not self.lets_pass(item)
+
+    def givers(self, *, serial: bool) -> int:
+        """How many workers give something at the end."""
+        return 1 if serial or self.in_loop else self.workers
 
     def children(self, item: Item) -> list[Item]:
         """What the stage makes of an item that is well."""
@@ -99,6 +119,7 @@ class Fates:
     filtered: int = 0
     failed: int = 0
     retried: int = 0
+    passed: int = 0
 
 
 class PlainLoop:
@@ -114,6 +135,10 @@ class PlainLoop:
                 self._through(0, (root,))
             if case.source_raises:
                 self._fail("source", "read")
+            for depth, stage in enumerate(case.stages):
+                for index in range(stage.givers(serial=case.serial)):
+                    for total in totals(stage, depth, index):
+                        self._through(depth + 1, total)
         except StopIteration:
             pass
 
@@ -127,13 +152,17 @@ class PlainLoop:
             return
         stage, fates = self.case.stages[depth], self.fates[depth]
         fates.received += 1
+        if stage.lets_pass(item):
+            fates.passed += 1
+            self._through(depth + 1, item)
+            return
         outputs, raises = stage.children(item), False
         if item[0] in stage.bad:
             if stage.breaks_midway(item):  # What gave something is not tried again.
                 raises, retried = True, 0
                 outputs = outputs[: stage.after]
             else:
-                again = stage.retries if stage.error == "error" else 0
+                again = stage.retries if stage.error == "error" and stage.worth else 0
                 raises = stage.fails > again
                 retried = min(stage.fails, again)
                 outputs = [] if raises else outputs
@@ -149,6 +178,12 @@ class PlainLoop:
         fates.failed += 1
         if not stage.skip or stage.error != "error":
             self._fail(f"s{depth}", "process_batch" if stage.kind == "batch" else "process_item")
+
+
+def totals(stage: StageCase, depth: int, index: int) -> Iterator[Item]:
+    """What a worker gives at the end: items whose roots the source does not give."""
+    for number in range(stage.totals):
+        yield (1000 * (depth + 1) + 10 * index + number,)
 
 
 @dataclass
@@ -195,6 +230,11 @@ class CaseWorker(BaseWorker[Item, Item]):
         if self.case.teardown_fails:
             raise Injected("teardown")
 
+    def finish(self) -> Iterator[Item]:
+        if self.thread != threading.get_ident():
+            self.log.strangers.append((self.depth, "finish"))
+        yield from totals(self.case, self.depth, self.index)
+
     def check(self, item: Item) -> None:
         """Raise if this is an attempt that is to fail."""
         if self.thread != threading.get_ident():
@@ -230,6 +270,26 @@ class ExpandWorker(CaseWorker):
             return
         yield from outputs[: self.case.after]
         raise ERRORS[self.case.error](self.depth, item)
+
+
+class AsyncOneWorker(OneWorker):
+    async def process_item(self, item: Item) -> Item | None:  # type: ignore[override]
+        self.check(item)
+        await asyncio.sleep(sum(item) * 7 % 5 * 0.0002 if self.case.slow else 0)
+        outputs = self.case.children(item)
+        return outputs[0] if outputs else None
+
+
+class AsyncExpandWorker(ExpandWorker):
+    async def process_item(self, item: Item) -> AsyncGenerator[Any, None]:  # type: ignore[override]
+        for output in super().process_item(item):
+            await asyncio.sleep(0)
+            yield output
+
+    async def finish(self) -> AsyncGenerator[Item, None]:  # type: ignore[override]
+        for total in CaseWorker.finish(self):
+            await asyncio.sleep(0)
+            yield total
 
 
 class BatchWorker(CaseWorker):
@@ -272,6 +332,7 @@ WORKERS: dict[str, type[CaseWorker]] = {
     "pool": PoolWorker,
     "batch": BatchWorker,
 }
+TWINS: dict[type[CaseWorker], type[CaseWorker]] = {OneWorker: AsyncOneWorker, ExpandWorker: AsyncExpandWorker}
 
 
 SHORT_PAUSES: dict[str, Any] = (
@@ -283,14 +344,19 @@ def build(case: Case) -> tuple[PipelineManager, Log]:
     log = Log()
     manager = log.manager = PipelineManager(queue_size=case.queue_size, ordered=case.ordered)
     for depth, stage in enumerate(case.stages):
+        worker_class = WORKERS[stage.kind]
+        splits = stage.kind == "pool"  # Its threads have no time limit.
         manager.add_worker(
-            WORKERS[stage.kind],
+            TWINS[worker_class] if stage.in_loop else worker_class,
             name=f"s{depth}",
             workers=stage.workers,
             worker_args={"case": stage, "depth": depth, "log": log},
             queue_size=stage.queue_size,
             on_error="skip" if stage.skip else "stop",
             retries=stage.retries,
+            retry_on=Exception if stage.worth else (KeyError, OSError),
+            when=stage.wants if stage.when else None,
+            timeout=1000 if stage.limited and not splits else None,
             batch_size=stage.batch_size if stage.kind == "batch" else None,
             batch_timeout=stage.batch_timeout if stage.kind == "batch" else None,
             **SHORT_PAUSES,
@@ -317,6 +383,6 @@ def bound(case: Case) -> int:
     held = case.queue_size + 2  # The results, one in the source's hand, one in the consumer's.
     for stage in case.stages:
         each = stage.batch_size if stage.kind == "batch" else stage.window + 1 if stage.kind == "pool" else 1
-        window = stage.queue_size if stage.workers > 1 else 0
+        window = stage.queue_size if stage.workers > 1 or stage.in_loop or stage.limited else 0
         held += stage.queue_size + stage.workers * each + window
     return held

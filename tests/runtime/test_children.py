@@ -4,6 +4,7 @@ import itertools
 import logging
 import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -210,6 +211,62 @@ def test_r11_a_child_that_was_killed_between_two_calls_costs_no_item(kind: str, 
     next_item.set()
     assert next(results)["pid"] != first
     assert list(results) == []
+
+
+@each_kind
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize(("number", "batch_size"), [(1, None), (3, None), (2, 5)])
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9 is POSIX")
+def test_r11_each_kill_in_the_middle_of_a_call_costs_at_most_one_item(
+    kind: str, retries: int, number: int, batch_size: int | None, tmp_path: Path, until: Until
+) -> None:
+    """20 times, at random. No item is lost, none is delivered twice, and no process is left."""
+    if kind == "pool" and batch_size is not None:
+        pytest.skip("a pool has no batches")
+    kills, items, draw = 20, 400, random.Random(f"{kind} {retries} {number}")
+    arguments: dict[str, Any] = {"folder": tmp_path}
+    manager = PipelineManager(on_error="skip", queue_size=10)
+    if kind == "pool":
+        arguments |= {"worker_class": workers.TellsOfEachCall, "sub_workers": number}
+        manager.add_worker(workers.Pool, worker_args=arguments, retries=retries, backoff=0)
+    else:
+        manager.add_worker(
+            workers.TellsOfEachCall,
+            executor="process",
+            workers=number,
+            worker_args=arguments,
+            batch_size=batch_size,
+            retries=retries,
+            backoff=0,
+        )
+    killed: list[int] = []
+
+    def source() -> Iterator[int]:
+        for item in range(items):
+            if item % (items // kills) == 5:
+                seen = set(tmp_path.iterdir())
+                yield item
+                until(lambda: set(tmp_path.iterdir()) - seen)  # noqa: B023  # It is called at once.
+                called = {int(mark.name.split()[1]) for mark in set(tmp_path.iterdir()) - seen}
+                alive = called & {child.pid for child in multiprocessing.active_children()}
+                if alive:
+                    threading.Event().wait(draw.random() * 0.002)
+                    victim = draw.choice(sorted(alive))
+                    os.kill(victim, signal.SIGKILL)
+                    killed.append(victim)
+            else:
+                yield item
+
+    results = list(manager.run(source()))
+    report = manager.report
+    lost = [letter.item for letter in report.dead_letters]
+    assert sorted([*map(abs, results), *lost]) == list(range(items))
+    assert results == sorted(results, reverse=True)
+    assert len(lost) <= len(killed)
+    assert len(killed) >= kills // 2
+    assert all("died in the middle of a call" in str(letter.error) for letter in report.dead_letters)
+    assert report.imbalances() == []
+    assert multiprocessing.active_children() == []
 
 
 # What a worker has in a child.

@@ -1,10 +1,11 @@
 """R6: no item and no exception outlives its use. The collector is off, so that a reference cycle keeps what it holds."""
 
+import asyncio
 import gc
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -116,14 +117,66 @@ class PoolThatFailsAtFirst(Pool):
         return sub
 
 
+class AsyncPass(BaseWorker[Thing, Thing]):
+    async def process_item(self, item: Thing) -> Thing:
+        await asyncio.sleep(0)
+        return item
+
+
+class AsyncYields(BaseWorker[Thing, Thing]):
+    async def process_item(self, item: Thing) -> AsyncGenerator[Thing, None]:
+        yield item
+        await asyncio.sleep(0)
+        yield Thing(-1)
+
+
+class AsyncFailsAtFirst(BaseWorker[Thing, Thing]):
+    """Every item fails in its first attempts."""
+
+    def setup(self) -> None:
+        self.attempts = 0
+
+    async def process_item(self, item: Thing) -> Thing:
+        await asyncio.sleep(0)
+        self.attempts += 1
+        if self.attempts % 3:
+            raise Refused(item)
+        return item
+
+
+class GivesAtTheEnd(BaseWorker[Thing, Thing]):
+    def process_item(self, item: Thing) -> Thing:
+        return item
+
+    def finish(self) -> Iterator[Thing]:
+        yield from things(10)
+
+
+class AsyncGivesAtTheEnd(AsyncPass):
+    async def finish(self) -> AsyncGenerator[Thing, None]:
+        for thing in things(10):
+            yield thing
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "as it is": {},
+    "time limit": {"timeout": 1000},
+    "when": {"when": lambda item: item.number % 2},
+    "rate": {"rate_limit": 1e6},
+}
+
+
 def pipeline(kind: Any, workers: int = 1, **options: Any) -> PipelineManager:
     arguments: dict[str, Any] = {"batch_size": 3} if kind is Batches else {}
-    arguments |= {"retries": 1000} if issubclass(kind, FailsAtFirst | PoolThatFailsAtFirst) else {}
+    if issubclass(kind, FailsAtFirst | PoolThatFailsAtFirst | AsyncFailsAtFirst):
+        arguments |= {"retries": 1000, "backoff": 0}
+    arguments |= options.pop("of_kind", {})
     manager = PipelineManager(queue_size=4, **options).add_worker(Pass)
     return manager.add_worker(kind, name="kind", workers=workers, **arguments).add_worker(Pass, name="last")
 
 
 KINDS = [Pass, Yields, Drops, Batches, FailsAtFirst, YieldsAtLast, Pool, PoolThatFailsAtFirst]
+KINDS += [AsyncPass, AsyncYields, AsyncFailsAtFirst, GivesAtTheEnd, AsyncGivesAtTheEnd]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 one_worker_and_several = pytest.mark.parametrize("workers", [1, 3])
 both_modes = pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
@@ -131,9 +184,10 @@ both_modes = pytest.mark.parametrize("serial", [False, True], ids=["threads", "s
 
 @both_modes
 @one_worker_and_several
+@pytest.mark.parametrize("options", OPTIONS)
 @each_kind
-def test_r6_a_run_that_completed_keeps_nothing(kind: Any, workers: int, serial: bool) -> None:
-    manager = pipeline(kind, workers)
+def test_r6_a_run_that_completed_keeps_nothing(kind: Any, options: str, workers: int, serial: bool) -> None:
+    manager = pipeline(kind, workers, of_kind=OPTIONS[options])
     for _ in manager.run(things(40), serial=serial):
         pass
     del _
@@ -160,11 +214,12 @@ def drain(manager: PipelineManager, results: Iterator[Any]) -> None:
 @both_modes
 @one_worker_and_several
 @pytest.mark.parametrize("end", [stop, leave, drain])
+@pytest.mark.parametrize("options", OPTIONS)
 @each_kind
 def test_r6_a_run_that_was_ended_keeps_nothing(
-    kind: Any, end: Callable[[Any, Any], None], workers: int, serial: bool
+    kind: Any, options: str, end: Callable[[Any, Any], None], workers: int, serial: bool
 ) -> None:
-    manager = pipeline(kind, workers)
+    manager = pipeline(kind, workers, of_kind=OPTIONS[options])
     results = manager.run(things(), serial=serial)
     for _ in itertools.islice(results, 10):
         pass
@@ -206,6 +261,18 @@ class RefusesBatches(Refuses):
         return [self.process_item(item) for item in items]
 
 
+class AsyncRefuses(Refuses):
+    async def process_item(self, item: Thing) -> Thing:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return Refuses.process_item(self, item)
+
+
+class AsyncYieldsAndRefuses(Refuses):
+    async def process_item(self, item: Thing) -> AsyncGenerator[Thing, None]:  # type: ignore[override]
+        yield item
+        yield Refuses.process_item(self, item)
+
+
 class RefusesInPool(Pool):
     def process_sub_task(self, sub: Thing) -> Thing:
         if sub.number % 10 == 9:
@@ -213,7 +280,7 @@ class RefusesInPool(Pool):
         return sub
 
 
-REFUSING = [Refuses, YieldsAndRefuses, RefusesBatches, RefusesInPool]
+REFUSING = [Refuses, YieldsAndRefuses, RefusesBatches, RefusesInPool, AsyncRefuses, AsyncYieldsAndRefuses]
 
 
 def held(manager: PipelineManager) -> set[Any]:
@@ -234,14 +301,78 @@ def is_near(neighbour: Any, item: Any) -> bool:
 @both_modes
 @one_worker_and_several
 @pytest.mark.parametrize("on_error", ["stop", "skip"])
+@pytest.mark.parametrize("timeout", [None, 1000])
 @pytest.mark.parametrize("kind", REFUSING)
-def test_r6_a_run_with_failures_keeps_those_alone(kind: Any, on_error: Any, workers: int, serial: bool) -> None:
+def test_r6_a_run_with_failures_keeps_those_alone(
+    kind: Any, timeout: float | None, on_error: Any, workers: int, serial: bool
+) -> None:
     manager = PipelineManager(queue_size=4, on_error=on_error).add_worker(Pass)
-    manager.add_worker(kind, name="kind", workers=workers, batch_size=3 if kind is RefusesBatches else None)
+    batch_size = 3 if kind is RefusesBatches else None
+    manager.add_worker(kind, name="kind", workers=workers, batch_size=batch_size, timeout=timeout)
     with suppress(PipelineError):
         for _ in manager.run(things(60), serial=serial):
             pass
     _ = None
     if on_error == "skip":
         assert manager.report.skipped == 6
+    assert eventually(lambda: {*Thing.alive} <= held(manager)), {*Thing.alive} - held(manager)
+
+
+class ComesLate(BaseWorker[Thing, Thing]):
+    """Every tenth item waits for the gate, which opens when the run is over, or half a second after its time."""
+
+    def __init__(self, gate: threading.Event, left: list[None], expands: bool) -> None:
+        self.gate, self.left, self.expands = gate, left, expands
+
+    def process_item(self, item: Thing) -> Any:
+        return self.outputs(item) if self.expands else self.work(item)
+
+    def work(self, item: Thing) -> Thing:
+        if item.number % 10 == 9:
+            self.gate.wait(600)
+        return item
+
+    def outputs(self, item: Thing) -> Iterator[Thing]:
+        yield item
+        yield self.work(item)
+
+    def teardown(self) -> None:
+        self.left.append(None)
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+@pytest.mark.parametrize("expands", [False, True])
+@one_worker_and_several
+def test_r6_a_call_that_returned_after_its_time_limit_keeps_nothing(
+    workers: int, expands: bool, retries: int, gate: threading.Event
+) -> None:
+    left: list[None] = []
+    arguments = {"gate": gate, "left": left, "expands": expands}
+    manager = PipelineManager(queue_size=4, on_error="skip").add_worker(Pass)
+    manager.add_worker(
+        ComesLate, name="kind", workers=workers, worker_args=arguments, timeout=0.3, retries=retries, backoff=0
+    )
+    for _ in manager.run(things(30)):
+        pass
+    _ = None
+    gate.set()
+    assert eventually(lambda: len(left) == workers + manager.report.stages[1].replaced)
+    assert manager.report.skipped == 3
+    assert eventually(lambda: {*Thing.alive} <= held(manager)), {*Thing.alive} - held(manager)
+
+
+@both_modes
+def test_r6_an_async_call_that_was_cancelled_at_its_time_limit_keeps_nothing(serial: bool) -> None:
+    class Hangs(BaseWorker[Thing, Thing]):
+        async def process_item(self, item: Thing) -> Thing:
+            if item.number % 10 == 9:
+                await asyncio.Event().wait()
+            return item
+
+    manager = PipelineManager(queue_size=4, on_error="skip").add_worker(Pass)
+    manager.add_worker(Hangs, name="kind", timeout=0.3, retries=1, backoff=0)
+    for _ in manager.run(things(30), serial=serial):
+        pass
+    _ = None
+    assert manager.report.skipped == 3
     assert eventually(lambda: {*Thing.alive} <= held(manager)), {*Thing.alive} - held(manager)

@@ -69,6 +69,11 @@ def stage_cases(draw: st.DrawFn) -> StageCase:
         batch_size=draw(st.integers(1, 6)),
         batch_timeout=draw(st.sampled_from([None, 0.0005, 0.01])),
         slow=draw(st.booleans()),
+        asynchronous=draw(st.sampled_from([False, False, True])),
+        when=draw(st.sampled_from([False, False, True])),
+        totals=draw(st.sampled_from([0, 0, 0, 2])),
+        limited=draw(st.sampled_from([False, False, True])),
+        worth=draw(st.sampled_from([True, True, False])),
     )
 
 
@@ -153,6 +158,7 @@ def check_accounts(case: Case, outcome: Outcome) -> None:
     assert len(log.setups) == len(set(log.setups)), f"R10: {case} {log.setups}"
     assert not log.strangers, f"R10: called in another thread: {case} {log.strangers}"
     assert (report.error is None) == (outcome.failure is None) or case.end == "leave", (case, report)
+    assert all(stage.replaced == 0 for stage in report.stages), (case, report)
     if all(stage.kind in ("ok", "pool", "batch") and not stage.skip for stage in case.stages):
         assert outcome.in_flight <= bound(case), f"R2: {outcome.in_flight} in flight, bound {bound(case)}: {case}"
     if outcome.failure is not None:
@@ -182,7 +188,7 @@ def check_whole(case: Case, outcome: Outcome) -> None:
     assert report.state == ("failed" if expected else "completed"), (case, report)
     if loop.failure is None:
         assert report.undelivered == 0, (case, report)
-        found = [Fates(s.received, s.processed, s.filtered, s.failed, s.retried) for s in report.stages]
+        found = [Fates(s.received, s.processed, s.filtered, s.failed, s.retried, s.passed) for s in report.stages]
         assert found == loop.fates, f"R3: {case}\n{found}\n{loop.fates}"
         assert all(stage.aborted == 0 for stage in report.stages), (case, report)
 

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from my_pipeline.pipeline_core import BaseWorker, DeadLetter, FailedItem, PipelineError, PipelineManager
+from my_pipeline.pipeline_core import BaseWorker, DeadLetter, FailedItem, PipelineError, PipelineManager, RetryAfter
 
 both_modes = pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
 one_worker_and_several = pytest.mark.parametrize("workers", [1, 3])
@@ -232,3 +232,129 @@ def test_r5_a_bad_item_in_a_batch_costs_only_itself(workers: int, serial: bool) 
     assert list(manager.run(range(20), serial=serial)) == [-item for item in range(20) if item != 7]
     (letter,) = manager.report.dead_letters
     assert (letter.item, letter.index) == (7, 7)
+
+
+class FailsWith(BaseWorker[int, int]):
+    """The first two attempts at an item raise what its number says; each call is written down."""
+
+    errors = ValueError("no value"), LookupError("no key"), ConnectionError("no server"), RetryAfter(0)
+
+    def __init__(self, calls: list[int]) -> None:
+        self.calls = calls
+
+    def process_item(self, item: int) -> int:
+        self.calls.append(item)
+        if self.calls.count(item) < 3:
+            raise self.errors[item]
+        return item
+
+
+class AsyncFailsWith(FailsWith):
+    async def process_item(self, item: int) -> int:  # type: ignore[override]
+        return FailsWith.process_item(self, item)
+
+
+@both_modes
+@pytest.mark.parametrize("kind", [FailsWith, AsyncFailsWith])
+@one_worker_and_several
+@pytest.mark.parametrize(
+    ("retry_on", "again"),
+    [
+        (Exception, {0, 1, 2, 3}),
+        (ValueError, {0, 3}),
+        ((LookupError, OSError), {1, 2, 3}),  # A ConnectionError is an OSError.
+        ((), {3}),
+        (lambda error: "key" in str(error), {1, 3}),
+        (lambda error: 1 if isinstance(error, ConnectionError) else [], {2, 3}),
+    ],
+)
+def test_r5_only_the_errors_that_retry_on_names_are_tried_again(
+    retry_on: Any, again: set[int], workers: int, kind: Any, serial: bool
+) -> None:
+    """And RetryAfter, which asks for it."""
+    calls: list[int] = []
+    manager = PipelineManager(on_error="skip")
+    manager.add_worker(kind, workers=workers, worker_args={"calls": calls}, retries=2, retry_on=retry_on, backoff=0)
+    assert list(manager.run(range(4), serial=serial)) == sorted(again)
+    assert sorted(calls) == sorted([*range(4), *again, *again])
+    letters = [(letter.item, letter.attempts, letter.error) for letter in manager.report.dead_letters]
+    assert letters == [(item, 1, kind.errors[item]) for item in range(4) if item not in again]
+    assert manager.report.stages[0].retried == 2 * len(again)
+
+
+@both_modes
+@one_worker_and_several
+@pytest.mark.parametrize("kind", [FailsWith, AsyncFailsWith])
+@pytest.mark.parametrize("on_error", ["stop", "skip"])
+def test_r4_a_retry_on_that_raises_fails_the_item_and_is_told(
+    on_error: Any, kind: Any, workers: int, serial: bool
+) -> None:
+    def retry_on(error: Exception) -> bool:
+        raise AttributeError("it has no status")
+
+    manager = PipelineManager(on_error=on_error)
+    manager.add_worker(kind, workers=workers, worker_args={"calls": []}, retries=2, retry_on=retry_on)
+    if on_error == "skip":
+        assert list(manager.run(range(1), serial=serial)) == []
+        (letter,) = manager.report.dead_letters
+        assert (letter.item, letter.attempts, repr(letter.error)) == (0, 1, "AttributeError('it has no status')")
+    else:
+        with pytest.raises(PipelineError, match="failed in retry_on on item 0: 0: AttributeError: it has no status"):
+            list(manager.run(range(1), serial=serial))
+    assert manager.report.imbalances() == []
+
+
+def test_r5_retry_on_is_not_asked_after_the_last_attempt_nor_about_what_is_no_exception() -> None:
+    asked: list[BaseException] = []
+
+    def retry_on(error: Exception) -> bool:
+        asked.append(error)
+        return True
+
+    class Exits(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            raise SystemExit if item else ValueError
+
+    manager = PipelineManager(on_error="skip")
+    manager.add_worker(Exits, retries=1, backoff=0, retry_on=retry_on)
+    with pytest.raises(PipelineError):
+        list(manager.run(range(2)))
+    assert list(map(type, asked)) == [ValueError]
+
+
+@both_modes
+def test_r5_backoff_and_max_backoff_are_the_pauses(serial: bool) -> None:
+    pauses: list[list[float]] = []
+    manager = PipelineManager(on_error="skip")
+    manager.add_worker(Pauses, retries=20, worker_args={"pauses": pauses}, backoff=0.5, max_backoff=3)
+    assert list(manager.run(range(300), serial=serial)) == []
+    for attempt, delays in enumerate(zip(*pauses, strict=True)):
+        longest = min(3.0, 0.5 * 2**attempt)
+        assert 0 <= min(delays) < longest * 0.1
+        assert longest * 0.9 < max(delays) <= longest
+
+
+@both_modes
+def test_r5_retry_after_says_how_long_the_pause_is(serial: bool) -> None:
+    begun: list[float] = []
+
+    class Asks(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            begun.append(time.monotonic())
+            if len(begun) == 1:
+                raise RetryAfter(0.5, "429 Too Many Requests")
+            return item
+
+    manager = PipelineManager().add_worker(Asks, retries=1, backoff=1e6, max_backoff=1e6)
+    assert list(manager.run([1], serial=serial)) == [1]
+    assert 0.5 <= begun[1] - begun[0] < 60
+
+
+def test_r5_retry_after_is_an_error_like_any_other_after_the_last_attempt() -> None:
+    class Asks(BaseWorker[int, int]):
+        def process_item(self, item: int) -> int:
+            raise RetryAfter(0.01, "busy")
+
+    manager = PipelineManager().add_worker(Asks, retries=2)
+    with pytest.raises(PipelineError, match=r"on item 0: 7 \(attempt 3\): RetryAfter: \(0.01, 'busy'\)"):
+        list(manager.run([7]))

@@ -35,16 +35,86 @@ def generator(self: Any, *arguments: Any) -> Any:
     yield arguments[-1]
 
 
-METHODS = "setup", "process_item", "process_batch", "teardown", "split", "process_sub_task", "merge"
+METHODS = "setup", "process_item", "process_batch", "teardown", "split", "process_sub_task", "merge", "finish"
 SET_BY_THE_MANAGER = "name", "index", "stop_event", "logger"
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("function", [asynchronous, asynchronous_generator])
-def test_r12_an_asynchronous_method_is_refused(method: str, function: Any) -> None:
-    worker_class = type("Odd", (Pool if method in METHODS[4:] else Pass,), {method: function})
+@pytest.mark.parametrize("executor", [None, "thread", "process"])
+def test_r12_an_asynchronous_method_of_a_stage_that_is_called_in_a_thread_is_refused(
+    method: str, function: Any, executor: Any
+) -> None:
+    """Without an executor, an async process_item() makes it an async stage."""
+    worker_class = type("Odd", (Pool if method in METHODS[4:7] else Pass,), {method: function})
+    executor = "thread" if (method, executor) == ("process_item", None) else executor
     with pytest.raises(TypeError, match=rf"worker_class Odd: {method}\(\) must not be async"):
-        PipelineManager().add_worker(worker_class, batch_size=2 if method == "process_batch" else None)
+        PipelineManager().add_worker(
+            worker_class, executor=executor, batch_size=2 if method == "process_batch" else None
+        )
+
+
+class Async(Pass):
+    process_item = asynchronous  # type: ignore[assignment]
+
+
+class AsyncPool(Pool):
+    process_item = asynchronous  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("worker_class", "arguments", "said"),
+    [
+        (Pass, {"executor": "async"}, r"executor 'async' needs an async process_item\(\), and that of Pass is not"),
+        (Pool, {"executor": "async"}, r"executor 'async'"),
+        (Async, {"batch_size": 2}, r"takes no batch_size"),
+        (Async, {"batch_size": 2, "executor": "async"}, r"takes no batch_size"),
+        (AsyncPool, {}, r"no sub-task pool"),
+        (AsyncPool, {"executor": "async"}, r"no sub-task pool"),
+        (type("Batch", (Async,), {"process_batch": asynchronous}), {}, r"process_batch\(\) must not be async"),
+        (type("Generator", (Async,), {"setup": generator}), {}, r"setup\(\) must not be a generator"),
+        (
+            type("Generator", (Async,), {"teardown": asynchronous_generator}),
+            {},
+            r"teardown\(\) must not be a generator",
+        ),
+    ],
+)
+def test_r12_an_async_stage_that_cannot_work_is_refused(worker_class: Any, arguments: Any, said: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=said) as caught:
+        PipelineManager().add_worker(worker_class, **arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_r15_an_async_stage_may_have_other_methods_of_either_kind() -> None:
+    for function in asynchronous, lambda self: None:
+        methods = dict.fromkeys(("setup", "teardown"), function) | {"finish": lambda self: None}
+        worker_class = type("Either", (Async,), methods if function is not asynchronous else {})
+        assert list(PipelineManager().add_worker(worker_class).run(range(3))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("argument", ["when", "retry_on"])
+@pytest.mark.parametrize("function", [asynchronous, asynchronous_generator, generator])
+def test_r12_a_predicate_that_is_always_true_by_mistake_is_refused(argument: str, function: Any) -> None:
+    """A coroutine, or a generator, is an object, and so is true."""
+    predicate = type("Predicate", (), {"__call__": function})()
+    with pytest.raises(TypeError, match=rf"{argument} must not be (async|a generator)"):
+        PipelineManager().add_worker(Pass, **{argument: predicate})
+
+
+def test_r12_what_is_on_the_border_is_taken() -> None:
+    taken: list[dict[str, Any]] = [
+        {"backoff": 0, "max_backoff": 0},
+        {"backoff": 10, "max_backoff": 1},
+        {"timeout": 1e9, "rate_limit": 1e9},
+        {"timeout": float("inf"), "rate_limit": float("inf")},
+        {"retry_on": ()},
+        {"retry_on": (ValueError, OSError)},
+        {"retry_on": ExceptionGroup},
+        {"when": bool, "retry_on": lambda error, more=1: True},
+    ]
+    for arguments in taken:
+        assert list(PipelineManager().add_worker(Pass, retries=1, **arguments).run([1, 2])) == [1, 2]
 
 
 @pytest.mark.parametrize("method", ["setup", "teardown", "process_sub_task", "merge"])
@@ -71,6 +141,7 @@ def two_items(self: Any, item: Any, other: Any) -> None:
         ("process_batch", two_items),
         ("setup", two_items),
         ("teardown", two_items),
+        ("finish", two_items),
         ("split", no_item),
         ("process_sub_task", two_items),
         ("merge", no_item),
@@ -79,7 +150,7 @@ def two_items(self: Any, item: Any, other: Any) -> None:
     ],
 )
 def test_r12_a_method_that_cannot_be_called_as_it_will_be_is_refused(method: str, function: Any) -> None:
-    worker_class = type("Odd", (Pool if method in METHODS[4:] else Pass,), {method: function})
+    worker_class = type("Odd", (Pool if method in METHODS[4:7] else Pass,), {method: function})
     with pytest.raises(TypeError, match=rf"worker_class Odd.*{method}"):
         PipelineManager().add_worker(worker_class, batch_size=2 if method == "process_batch" else None)
 
@@ -278,12 +349,44 @@ def test_r12_a_manager_refuses_what_it_would_misread(argument: str, value: Any) 
         ("on_error", True),
         ("queue_size", "100"),
         ("workers", 2.0),
+        ("timeout", 0),
+        ("timeout", -1.0),
+        ("timeout", "1"),
+        ("timeout", float("nan")),
+        ("timeout", True),
+        ("rate_limit", 0),
+        ("rate_limit", -5),
+        ("rate_limit", "10/s"),
+        ("rate_limit", float("nan")),
+        ("rate_limit", False),
+        ("backoff", -0.1),
+        ("backoff", "0.1"),
+        ("backoff", float("nan")),
+        ("max_backoff", -1),
+        ("max_backoff", [30]),
+        ("max_backoff", float("nan")),
+        ("retry_on", BaseException),
+        ("retry_on", KeyboardInterrupt),
+        ("retry_on", (ValueError, SystemExit)),
+        ("retry_on", [ValueError]),
+        ("retry_on", (ValueError, "KeyError")),
+        ("retry_on", ValueError("an error")),
+        ("retry_on", int),
+        ("retry_on", None),
+        ("retry_on", lambda: True),
+        ("when", "item > 3"),
+        ("when", True),
+        ("when", lambda: True),
+        ("when", lambda item, other: True),
+        ("executor", "asyncio"),
+        ("executor", ["async"]),
     ],
 )
 def test_r12_add_worker_refuses_what_it_would_misread(argument: str, value: Any) -> None:
     arguments = {"batch_size": 2} if argument == "batch_timeout" else {}
-    with pytest.raises((TypeError, ValueError), match=argument):
+    with pytest.raises((TypeError, ValueError), match=argument) as caught:
         PipelineManager().add_worker(Pass, **arguments, **{argument: value})  # type: ignore[arg-type]
+    assert "\n" not in str(caught.value)
 
 
 def test_r12_a_pool_in_child_processes_is_told_where_to_say_so() -> None:

@@ -338,3 +338,23 @@ class Stuck(BaseWorker[Any, Any]):
         elif item >= 2:
             threading.Event().wait()
         return item
+
+
+class TellsOfEachCall(BaseWorker[int, int]):
+    """Leaves a mark for each call that is under way, with its process. Calls take some milliseconds."""
+
+    def __init__(self, folder: Path, expands: bool = False) -> None:
+        self.folder, self.expands = folder, expands
+
+    def process_item(self, item: int) -> Any:
+        (self.folder / f"{item} {os.getpid()}").touch()
+        time.sleep(0.002)
+        return iter_of(item) if self.expands else -item
+
+    def process_batch(self, items: list[int]) -> list[Any]:
+        return [self.process_item(item) for item in items]
+
+
+def iter_of(item: int) -> Iterator[int]:
+    yield item
+    yield -item

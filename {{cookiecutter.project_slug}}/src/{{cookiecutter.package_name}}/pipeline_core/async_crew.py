@@ -1,9 +1,10 @@
 """An async stage: one worker, and an event loop of its own that has many of its calls in flight."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Awaitable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from inspect import isasyncgenfunction, isawaitable
 from queue import Full
 from time import perf_counter, thread_time
@@ -33,6 +34,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
 
     _runner: asyncio.Runner | None = None
     _task: "asyncio.Task[Any] | None" = None
+    _begun = False  # Whether `setup` was called.
 
     def __init__(self, worker: Any, timeout: float | None) -> None:
         self._worker, self._timeout, self.logger, self.stop_event = worker, timeout, worker.logger, worker.stop_event
@@ -51,7 +53,8 @@ class OnEventLoop(BaseWorker[Any, Any]):
         if (runner := self._runner) is not None:
             self._runner = None  # From here on nothing is cancelled.
             try:
-                runner.run(_awaited(self._worker.teardown))
+                if self._begun:
+                    runner.run(_awaited(self._worker.teardown))
             finally:
                 runner.close()
 
@@ -59,21 +62,35 @@ class OnEventLoop(BaseWorker[Any, Any]):
         """Run it in the event loop, and wait for it. Raises Closed after a stop."""
         assert self._runner is not None
         try:
-            return self._runner.run(self._cancellable(method, *arguments))
-        except asyncio.CancelledError:
-            if self.stop_event.is_set():
-                raise Closed from None
+            outcome = self._runner.run(self._outcome(method, *arguments))
+        except BaseException:
+            if self._task is not None:  # A signal handler raised it in the middle of the event loop.
+                self._task.cancel()
+                self._runner.run(asyncio.wait([self._task]))
             raise
+        if type(outcome) is Raised:
+            raise outcome.take()
+        return outcome
 
     async def call(self, item: Any) -> Any:
         """One attempt at an item. A generator is returned as it is. Raises TimeoutError."""
-        async with asyncio.timeout(self._timeout):
-            return await _awaited(self._worker.process_item, item)
+        return await self._in_time(_awaited(self._worker.process_item, item))
 
     async def next(self, outputs: AsyncGenerator[Any, None]) -> Any:
         """The next output, or NOTHING."""
-        async with asyncio.timeout(self._timeout):
-            return await anext(outputs, NOTHING)
+        return await self._in_time(anext(outputs, NOTHING))
+
+    async def _in_time(self, given: Awaitable[Any]) -> Any:
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with limit:
+                return await given
+        except TimeoutError as error:
+            if limit.expired():
+                error.args = (f"no result after {self._timeout:g} seconds",)
+            raise
+        finally:
+            del limit  # It refers to the task, which keeps the error, whose traceback refers to this frame.
 
     def cancel(self) -> None:
         """End what runs. Any thread may call."""
@@ -82,14 +99,26 @@ class OnEventLoop(BaseWorker[Any, Any]):
                 runner.get_loop().call_soon_threadsafe(self._cancel)
 
     def _cancel(self) -> None:
-        if self._runner is not None and self._task is not None:
-            self._task.cancel()
+        task, self._task = self._task, None  # Once: a second time, it would not wait for its calls to end.
+        if self._runner is not None and task is not None:
+            task.cancel()
 
-    async def _cancellable(self, method: Any, *arguments: Any) -> Any:
+    async def _outcome(self, method: Any, *arguments: Any) -> Any:
+        """What it returns, or Raised: an error that a task raises is kept alive by frames of asyncio, and they by it."""
         self._task = asyncio.current_task()
-        if self.stop_event.is_set():  # It came before there was a task.
-            raise Closed
-        return await _awaited(method, *arguments)
+        try:
+            if self.stop_event.is_set():  # It came before there was a task.
+                return Raised(Closed())
+            self._begun = True
+            return await _awaited(method, *arguments)
+        except asyncio.CancelledError:
+            if self.stop_event.is_set():
+                return Raised(Closed())
+            raise  # It may be Ctrl-C, which asyncio raises in its stead.
+        except BaseException as error:
+            return Raised(error)
+        finally:
+            self._task = None
 
     def _given(self, given: Any) -> Any:
         return self._drained(given) if isinstance(given, AsyncGenerator) else given
@@ -100,7 +129,8 @@ class OnEventLoop(BaseWorker[Any, Any]):
                 yield output
                 del output
         finally:
-            self.run(outputs.aclose)
+            with suppress(Closed):  # After a stop, the end of the event loop closes it.
+                self.run(outputs.aclose)
 
 
 async def _awaited(method: Any, *arguments: Any) -> Any:
@@ -167,10 +197,10 @@ class AsyncCrew(Crew):
         free = [(calls.meter, calls.meter.waits.begin()) for calls in self.callers]
         in_flight, bell, raised = set[Any](), Bell(), list[BaseException]()
 
-        def over(task: Any) -> None:
+        def over(place: Place, task: Any) -> None:
             in_flight.discard(task)
-            if not task.cancelled() and task.exception() is not None:
-                raised.append(task.exception())
+            if not place.finished:
+                raised.append(asyncio.CancelledError() if task.cancelled() else task.exception())
             bell.event.set()
 
         try:
@@ -185,16 +215,16 @@ class AsyncCrew(Crew):
                 meter.waits.end(since)
                 task = asyncio.create_task(self._make(place, meter, free))
                 in_flight.add(task)
-                task.add_done_callback(over)
+                task.add_done_callback(partial(over, place))
                 del place, task
+            if raised:
+                raise raised.pop()
         finally:
             for task in in_flight:
                 task.cancel()
             await asyncio.gather(*in_flight, return_exceptions=True)
             for meter, since in free:
                 meter.waits.end(since)
-        if raised:
-            raise raised[0]
 
     async def _make(self, place: Place, meter: Meter, free: list[tuple[Meter, float]]) -> None:
         """Make the call of a place, as often as it takes."""
@@ -261,10 +291,12 @@ class AsyncCrew(Crew):
                     await self._put(stream, output, room)
                 output = None  # It is not kept while the next one is computed.
                 output = await self._tried(self._worker.next, expansion.rest, place)
+        except Closed:  # Nobody wants more.
+            pass
         finally:
             output = None
-            with suppress(Exception):
-                await expansion.rest.aclose()
+            if type(closed := await self._tried(lambda outputs: outputs.aclose(), expansion.rest, place)) is Raised:
+                self._worker.logger.error("a generator raised when it was closed", exc_info=closed.take())
             stream.close()
 
     async def _put(self, stream: Stream, output: Any, room: Bell) -> None:

@@ -75,7 +75,7 @@ class Calls:
         None waits for the others for more than `together` seconds; and at most a worker's share of them or, if that is
         more, `alone` seconds' worth, which is not worth to be shared.
         """
-        if self.pace.rate is not None or self.limited:
+        if self.pace.rate is not None or self.pace.holds or self.limited:
             return 1
         share = max(-(-lying // size), int(self.alone / each))
         return max(1, min(1 + int(self.together / each), share, MOST))
@@ -85,7 +85,7 @@ class Calls:
         if self.batches:
             return [place], self.batch(place.items, place)
         number = len(place.todo)
-        if number > self.meter.unmeasured:
+        if number > self.meter.unmeasured or self.pace.holds:
             return [place], self.measured
         self.meter.unmeasured -= number
         return [place], self.one

@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+from collections.abc import Generator
 from contextlib import suppress
 from logging.handlers import QueueHandler
 from multiprocessing import current_process
@@ -99,19 +100,19 @@ class Child:
         worker.setup()
 
     def answer(self, message: list[Any]) -> Any:
-        """An outcome for each argument, and the seconds and CPU seconds of all the calls.
+        """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, the outcome of `finish`.
 
-        For the key of a generator, more of what it gives; for the complement of one, the generator is closed. For nothing,
-        what `finish` gives.
+        For the key of a generator, more of what it gives; for the complement of one, the generator is closed.
         """
-        if not (calls := unpacked(message)):
-            return list(() if (outputs := self.worker.finish()) is None else outputs)
+        calls = unpacked(message)
         if len(calls) == 1:
             outputs, self.index = self._open.pop(max(calls[0], ~calls[0]))
             return outputs.close() if calls[0] < 0 else self._some(outputs)
-        indexes, arguments = calls
+        indexes, arguments = calls or ((None,), (None,))
         start, cpu, outcomes = perf_counter(), process_time(), []
-        call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
+        call: Any = self._finish
+        if calls:
+            call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
         for self.index, argument in zip(indexes, arguments, strict=True):
             try:
                 given = call(argument)
@@ -133,6 +134,10 @@ class Child:
         if type(output.error) is not StopIteration:
             some.append(_told(output))
         return some
+
+    def _finish(self, argument: None) -> Generator[Any, None, None]:
+        outputs = self.worker.finish()
+        yield from () if outputs is None else outputs
 
 
 def _told(given: Any) -> Any:

@@ -22,12 +22,15 @@ from .policy import SPECIAL, Call
 from .tasks import Place
 
 NOT_PLAIN = SPECIAL | {id(Expanded)}
+LONG = 1e6  # Seconds. A system waits for a pipe no longer than some weeks.
 GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was starting: Ctrl-C reaches both.
-DIED = "a child process died in the middle of a call: killed, crashed or out of memory"
 
 
-class Died(Exception):
+class Died(RuntimeError):
     """The child is gone."""
+
+    def __init__(self) -> None:
+        super().__init__("a child process died in the middle of a call: killed, crashed or out of memory")
 
 
 class Child(Calls):
@@ -86,7 +89,8 @@ class Child(Calls):
 
     def finish(self) -> Any:
         """What its worker's `finish` gives."""
-        return [] if self._process is None else self._ask()
+        outcomes, *_ = self._ask()
+        return self._opened(outcomes[0])
 
     def teardown(self) -> None:
         """End it. Raises what its `teardown` raised."""
@@ -149,9 +153,12 @@ class Child(Calls):
         for attempt in count(1):
             self.pace.wait()
             start, answer = perf_counter(), tried(self._ask, indexes, arguments)
-            if type(answer) is not Raised or not isinstance(answer.error, RetryAfter) or attempt > self._attempts:
+            if type(answer) is not Raised or not isinstance(answer.error, RetryAfter):
                 break
             self.pace.hold(answer.error.seconds)  # It was a batch, which is tried again as a whole.
+            if attempt > self._attempts:
+                break
+            self._hands[get_ident()].retried += len(arguments)
         try:
             if type(answer) is not Raised:
                 outcomes, seconds, cpu_seconds = answer
@@ -163,7 +170,7 @@ class Child(Calls):
             if len(arguments) > 1:  # One of them is the cause. After a death, calls that were finished are made again.
                 return [self._perform([index], [one])[0] for index, one in zip(indexes, arguments, strict=True)]
             if isinstance(answer.error, Died):
-                answer.error = RuntimeError(DIED)
+                answer.error = RuntimeError(*answer.error.args)
             answer.error.__traceback__ = None
             return [answer]
         finally:
@@ -194,7 +201,7 @@ class Child(Calls):
         deadline = perf_counter() + (limit or 0.0)
         while True:
             try:
-                if limit is not None and not self._pipe.poll(max(0.0, deadline - perf_counter())):
+                if limit is not None and not self._pipe.poll(min(max(0.0, deadline - perf_counter()), LONG)):
                     self._process.kill()
                     self._end()
                     self._replaced()
@@ -254,8 +261,8 @@ class Child(Calls):
 
     def _more(self, process: Any, key: int) -> Any:
         if self._process is not process or not self._send(packed((key,))):
-            raise RuntimeError(DIED)
+            raise RuntimeError(*Died().args)
         try:
             return self._receive(self._spec.timeout)
         except Died:
-            raise RuntimeError(DIED) from None
+            raise RuntimeError(*Died().args) from None

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Generator
 from typing import Any
 
-from .channel import Channel, Closed
-from .errors import FailedItem, Raised, tried
+from .channel import Channel
+from .errors import FailedItem, Failure, Raised, tried
 from .policy import NOTHING, Policy
 
 Outputs = Generator[Any, None, None]
@@ -26,7 +26,7 @@ def endings(stage: Owner) -> Outputs:
     for outputs in given:
         for output in outputs:
             yield output
-            stage.lane.surplus += 1
+            stage.lane.surplus += type(output) is not Failure
             del output
 
 
@@ -36,10 +36,10 @@ def ending(policy: Policy, finish: Callable[[], Any]) -> Outputs:
     try:
         while type(outputs) is not Raised and (output := tried(next, outputs, NOTHING)) is not NOTHING:
             if type(output) is Raised:
-                outputs = output
+                outputs, output = output, None
             elif type(output) is FailedItem:
-                policy.judge_at_the_end(output)
-            elif output is not None:
+                output = policy.judge(Failure(policy.blame(output.error, "finish", output.item)))
+            if output is not None:
                 yield output
             output = None
         if type(outputs) is Raised:
@@ -55,10 +55,9 @@ def _begun(finish: Callable[[], Any]) -> Any:
 
 def _rest(channel: Channel[Any]) -> Outputs:
     """What comes out of a channel until its end."""
-    while True:
-        try:
-            output = channel.get()
-        except Closed:
-            return
+    while type(output := tried(channel.get)) is not Raised:
         yield output
         del output
+    del output
+    if channel.failure is not None:
+        raise channel.failure

@@ -72,10 +72,12 @@ class Flow:
             stage.settle()
         self.error = self._first_error()
         state = "failed" if self.error is not None else "completed" if self.completed else "stopped"
-        if self.serial and self.source.read and state != "completed":
+        if state != "completed" and isinstance(self.stages[-1].lane, SerialLane):
             self._balance()
         while self.dead_letters.travelling:  # It did not arrive: its item was still in the pipeline.
             failure, _ = self.dead_letters.travelling.popitem()
+            if failure.error.phase == "finish":  # It was no item that the stage received.
+                continue
             counts: Any = next((stage.lane for stage in self.stages if stage.name == failure.error.stage), self.source)
             counts.failed, counts.aborted = counts.failed - 1, counts.aborted + 1
         self.outbox.clear()
@@ -107,8 +109,10 @@ class Flow:
         given = self.source.read - self.source.failed - self.source.aborted
         for lane, number in zip(lanes, taken, strict=True):
             lane.received = max(lane.received, given)
-            lane.processed += max(0, number - lane.emitted)
-            lane.aborted = lane.received - lane.processed - lane.filtered - lane.failed - lane.passed
+            more = max(0, number - lane.emitted)
+            in_hand = lane.received - lane.processed - lane.filtered - lane.failed - lane.passed
+            lane.aborted = max(0, in_hand - more)
+            lane.processed, lane.surplus = lane.processed + min(in_hand, more), lane.surplus + max(0, more - in_hand)
             given = lane.emitted
 
     def _first_error(self) -> BaseException | None:

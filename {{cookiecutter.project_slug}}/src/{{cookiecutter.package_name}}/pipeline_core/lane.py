@@ -78,7 +78,7 @@ class Lane:
         inbox, meter, call, measured, once = self.inbox, self.meter, self.calls.one, self.calls.measured, ((),)
         while True:
             yield measured, starmap(inbox.get, once)
-            if meter.unmeasured:
+            if meter.unmeasured and not self.policy.pace.holds:
                 number, burst = inbox.burst(meter.unmeasured)
                 meter.unmeasured -= number
                 yield call, burst

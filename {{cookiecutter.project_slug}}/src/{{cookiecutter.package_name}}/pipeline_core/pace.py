@@ -21,11 +21,9 @@ class Pace:
         self.rate, self.calls = rate, 0  # Calls are counted where there is a rate.
         self.stop_event, self._between = stop_event, 0.0 if rate is None else 1 / rate
         self._next = self._held = 0.0  # Moments: the next free one, and the end of the holds.
-        self._waited, self._waiting = (
-            0.0,
-            0,
-        )  # The sum of the ends of all waits less that of their begins; how many go on.
-        self._holds, self._lock = 0, Lock()  # The lock guards all of it.
+        self._waited = 0.0  # The sum of the ends of all waits, less that of their begins,
+        self._waiting = 0  # of which so many go on.
+        self.holds, self._lock = 0, Lock()  # How many there were. The lock guards all of it.
 
     @property
     def waited(self) -> float:
@@ -36,7 +34,7 @@ class Pace:
     def hold(self, seconds: float) -> None:
         """No call begins for so long."""
         with self._lock:
-            now, self._holds = perf_counter(), self._holds + 1
+            now, self.holds = perf_counter(), self.holds + 1
             self._held = max(self._held, now + seconds)
             self._next = max(self._held, now + self._between)
 
@@ -50,10 +48,10 @@ class Pace:
         """Yield seconds to wait, until a call may begin."""
         begun = holds = None
         try:
-            while holds != self._holds and (self._between or self._next):
+            while holds != self.holds and (self._between or self._next):
                 with self._lock:
                     self.calls += holds is None
-                    now, holds = perf_counter(), self._holds
+                    now, holds = perf_counter(), self.holds
                     moment = max(self._next, now)
                     self._next = moment + self._between
                     if moment > now and begun is None:

@@ -71,6 +71,10 @@ class StageSpec:
         checks.check_choice("on_error", self.on_error, ("stop", "skip"))
         checks.check_count("retries", self.retries, at_least=0)
         checks.check_count("batch_size", self.batch_size, optional=True)
+        if in_loop and (self.is_pool or self.batch_size is not None):
+            raise ValueError(
+                "executor 'async', which an async process_item() has, takes no batch_size and no sub-task pool"
+            )
         checks.check_seconds("batch_timeout", self.batch_timeout)
         if self.batch_timeout is not None and self.batch_size is None:
             raise ValueError("batch_timeout needs a batch_size")

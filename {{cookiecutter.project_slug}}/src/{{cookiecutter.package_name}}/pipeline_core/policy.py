@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from threading import Event, Lock
 from types import GeneratorType
@@ -184,22 +185,17 @@ class Policy:
         self.dead_letters.add(failure.error)
         return None
 
-    def judge_at_the_end(self, given: FailedItem) -> None:
-        """Make a dead letter of what `finish` gave, which is no item that the stage received. Or raise what ends the run."""
-        failure = self.blame(given.error, "finish", given.item)
-        if not self.skip:
-            raise failure
-        self.dead_letters.add(failure)
-
     def failure(self, cause: BaseException, item: Any, hand: Hand) -> Failure:
         return Failure(self.blame(cause, self.phase, item, hand.index, hand.attempt))
 
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
     ) -> PipelineError:
-        """A PipelineError with this cause. Ctrl-C is raised instead: it is no item's failure."""
+        """A PipelineError with this cause. Ctrl-C is raised instead, and Closed after a stop: they are no item's failure."""
         if is_ctrl_c(cause):
             raise cause
+        if isinstance(cause, Closed) and self.stop_event.is_set():  # Without a stop, it comes from another pipeline.
+            raise Closed  # Not `cause`, whose traceback would refer to this frame.
         if self.skip:
             release_frames(cause)
         return PipelineError(self.stage, phase, item, index, attempt, cause)
@@ -226,7 +222,7 @@ class DeadLetters:
         """Add a dead letter. Raises the PipelineError that ends the run: it was one too many, or the callback raised."""
         with self._lock:
             self.count += 1
-            if self.too_many(max((failure.index or 0) + 1, SHARE_FROM)):
+            if self.too_many(inf if failure.index is None else max(failure.index + 1, SHARE_FROM)):
                 raise failure
             raised = tried(self._tell, failure, DeadLetter.of(failure))
         if type(raised) is Raised:
@@ -247,7 +243,7 @@ class DeadLetters:
         self.add(result.error)
         return True
 
-    def too_many(self, items: int) -> bool:
+    def too_many(self, items: float) -> bool:
         """Whether there are more than `max_failures`, of this many items."""
         limit = self._max_failures
         return limit is not None and self.count > (limit * items if isinstance(limit, float) else limit)

@@ -52,6 +52,8 @@ def items_of(source: Source) -> Generator[Any, None, None]:
             while not (source.always_has_a_thread or source.outbox or source.outbox.closed):
                 next(feed, None)
             yield source.outbox.get()
+    if source.outbox.failure is not None:  # It ends the stages, too: no `finish` is called.
+        raise source.outbox.failure
 
 
 def outputs_of(stage: Any, items: Generator[Any, None, None]) -> Generator[Any, None, None]:

@@ -117,8 +117,6 @@ class Stage:
         try:
             worker.setup()
         except BaseException as error:
-            if isinstance(error, Closed) and self.policy.stop_event.is_set():  # While a child was starting.
-                raise
             failure = self.policy.blame(error, "setup")
         finally:
             self._one_ready()
@@ -175,7 +173,7 @@ class Stage:
 
     def begin(self, run: Callable[[], None], suffix: str) -> None:
         """Start a thread of the stage."""
-        self.threads.append(self._spawn(run, f"{self.name}-{suffix}"))
+        self.threads.append(self._spawn(partial(self._guarded, run), f"{self.name}-{suffix}"))
 
     def leave_behind(self, thread: Thread | None = None) -> None:
         """Count a worker that is replaced. Do not wait for its thread."""
@@ -186,7 +184,7 @@ class Stage:
     def join(self) -> None:
         """Wait for the threads. More may begin, and some may be left behind."""
         while (
-            thread := next((t for t in self.threads if t.is_alive() and t is not current_thread()), None)
+            thread := next((t for t in [*self.threads] if t.is_alive() and t is not current_thread()), None)
         ) is not None:
             thread.join(None if self.spec.timeout is None else GRACE)
 
@@ -217,20 +215,20 @@ class Stage:
         if self.spec.finishes and has_ended_in_order(self):
             self.outbox.put_all(endings(self))
 
-    def serve(self, crew: Crew, number: int, calls: Calls, first: Callable[[], None] = lambda: None) -> None:
+    def serve(self, crew: Crew, number: int, calls: Calls, *first: Callable[[], None]) -> None:
         """What a thread of a crew does."""
         shared = crew.pooled and crew.executor == "thread"  # Its worker is set up in the thread of the loop.
         left = crew.endings[number]
-        try:
+        with suppress(LeftBehind):  # Then the thread of another worker does the rest.
             with suppress(Closed), self.attended(BaseWorker[Any, Any]() if shared else calls.worker, calls.meter):
-                self._guarded(first)
-                self._guarded(partial(crew.work, calls))
-                if self.spec.finishes and crew.complete and not crew.pooled and current_thread() in self.threads:
-                    self._guarded(partial(left.put_all, ending(self.policy, calls.finish)))
-        finally:
-            if current_thread() in self.threads:  # Else it was left behind.
-                left.close()
-                crew.left()
+                self._guarded(partial(crew.work, calls, *first))
+                if self.spec.finishes and not crew.pooled and has_ended_in_order(self):
+                    try:
+                        left.put_all(ending(self.policy, calls.finish))
+                    except PipelineError as failure:  # It comes behind what was given before.
+                        left.close(failure)
+            left.close()
+            crew.left()
 
     def _dismiss(self, crew: Crew) -> None:
         """Wait for the threads of a crew to leave: their `teardown` may fail."""
@@ -240,8 +238,10 @@ class Stage:
     def _guarded(self, work: Callable[[], None]) -> None:
         """Work, and let what is raised end the run here."""
         try:
-            with suppress(Closed, LeftBehind):
+            with suppress(Closed):
                 work()
+        except LeftBehind:
+            raise
         except BaseException as error:  # If it is no PipelineError, the core has a bug, and the item in hand is lost.
             self._fail(error if isinstance(error, PipelineError) else self.policy.blame(error, "the core"))
 
@@ -250,6 +250,7 @@ class Stage:
         failure.__traceback__ = None  # It refers to frames that refer to this stage. Its cause keeps its own.
         self.failure = self.failure or failure
         self.outbox.close(self.failure)
+        self.inbox.bell.set()  # The loop of a crew looks at the outbox.
 
     def _one_ready(self) -> None:
         del self._unready[:1]  # A child process that is replaced is set up once more.

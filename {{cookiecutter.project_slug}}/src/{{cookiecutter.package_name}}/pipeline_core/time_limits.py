@@ -82,9 +82,10 @@ class TimedCrew(Crew):
         super()._end()
         self._timer.set()
 
-    def work(self, calls: Calls) -> None:
+    def work(self, calls: Calls, first: Callable[[], None] = lambda: None) -> None:
         self._serving.add(get_ident())
         try:
+            first()
             super().work(calls)
         finally:
             self._serving.discard(get_ident())
@@ -100,14 +101,15 @@ class TimedCrew(Crew):
                 return
             self._dozing, now = not attempts, perf_counter()
             for number, attempt in attempts:
+                place = self.hands.get(attempt.ident)  # Before the end: after it, the thread may leave.
                 if attempt.deadline <= now and attempt.end():
-                    self._leave_behind(number, attempt)
+                    self._leave_behind(number, attempt, place)
             left = [attempt.deadline for _, attempt in attempts if attempt.deadline > now]
             if left or not attempts:
                 self._timer.wait(min(left) - now if left else None)
 
-    def _leave_behind(self, number: int, attempt: Attempt) -> None:
-        calls, place = self.callers[number], self.hands[attempt.ident]
+    def _leave_behind(self, number: int, attempt: Attempt, place: Any) -> None:
+        calls = self.callers[number]
         self._serving.discard(attempt.ident)
         self._stage.leave_behind(attempt.thread)
         calls.meter.end()
@@ -141,7 +143,7 @@ class TimedCrew(Crew):
     def _replace(self, number: int, place: Place, pause: float | None) -> None:
         """What the thread of another worker does."""
         stage = self._stage
-        worker = stage.workers[0] if self.pooled else stage.new_worker(number)
+        worker = self.callers[number].worker if self.pooled else stage.new_worker(number)
         calls = stage.calls(worker, self.callers[number].method)
         self._watch(calls)
         self.callers[number] = calls  # type: ignore[index]
