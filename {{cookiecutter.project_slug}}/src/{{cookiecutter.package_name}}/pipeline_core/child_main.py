@@ -95,12 +95,11 @@ class Child:
 
     def answer(self, message: bytes) -> Any:
         """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, the outcome of `finish`."""
-        calls = pickle.loads(message)
-        indexes, arguments = calls or ((None,), (None,))
+        indexes, arguments = pickle.loads(message) or ((None,), (None,))
         start, cpu, outcomes = perf_counter(), process_time(), []
-        call: Any = self._finish
-        if calls:
-            call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
+        call: Any = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
+        if indexes == (None,):
+            call = self._finish
         for self.index, argument in zip(indexes, arguments, strict=True):
             try:
                 given = call(argument)
