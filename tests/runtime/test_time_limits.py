@@ -203,12 +203,12 @@ def test_r16_a_thread_that_was_left_behind_is_torn_down_when_its_call_returns(
 def test_r16_if_no_worker_can_take_its_place_the_stage_has_failed(
     number: int, fails: str, on_error: Any, gate: threading.Event
 ) -> None:
-    """And the run does not hang, nor lose its items in silence."""
+    """And the run does not hang, nor lose its items in silence. No other item comes in, which would wake the stage."""
     manager = PipelineManager(on_error=on_error)
     arguments = {"made": [], "gate": gate, "fails": fails, "first": number}
     manager.add_worker(Remembers, name="one", workers=number, worker_args=arguments, timeout=LIMIT, retries=1)
     with pytest.raises(PipelineError) as caught:
-        for _ in manager.run(itertools.count()):
+        for _ in manager.run(range(3)):
             pass
     assert (caught.value.stage, caught.value.phase) == ("one", fails)
     assert isinstance(caught.value.__cause__, LookupError)

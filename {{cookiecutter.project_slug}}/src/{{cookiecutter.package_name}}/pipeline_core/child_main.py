@@ -110,9 +110,9 @@ class Child:
             return outputs.close() if calls[0] < 0 else self._some(outputs)
         indexes, arguments = calls or ((None,), (None,))
         start, cpu, outcomes = perf_counter(), process_time(), []
-        call: Any = self._finish
-        if calls:
-            call = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
+        call: Any = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
+        if indexes == (None,):
+            call = self._finish
         for self.index, argument in zip(indexes, arguments, strict=True):
             try:
                 given = call(argument)

@@ -29,9 +29,6 @@ GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was 
 class Died(RuntimeError):
     """The child is gone."""
 
-    def __init__(self) -> None:
-        super().__init__("a child process died in the middle of a call: killed, crashed or out of memory")
-
 
 class Child(Calls):
     """A child process with a worker of its own, which makes the calls. One that has died is replaced at the next call."""
@@ -211,7 +208,7 @@ class Child(Calls):
                 raise
             except (EOFError, OSError):
                 self._end()
-                raise Died from None
+                raise Died("a child process died in the middle of a call: killed, crashed or out of memory") from None
             try:
                 answer = unpacked(message)
             except Exception as error:

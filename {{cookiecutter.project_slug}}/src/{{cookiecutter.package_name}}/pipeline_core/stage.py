@@ -250,7 +250,6 @@ class Stage:
         failure.__traceback__ = None  # It refers to frames that refer to this stage. Its cause keeps its own.
         self.failure = self.failure or failure
         self.outbox.close(self.failure)
-        self.inbox.bell.set()  # The loop of a crew looks at the outbox.
 
     def _one_ready(self) -> None:
         del self._unready[:1]  # A child process that is replaced is set up once more.
