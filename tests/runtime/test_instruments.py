@@ -10,8 +10,8 @@ from my_pipeline.observers.instruments import INSTRUMENTS, Readings
 from my_pipeline.observers.reading import Reading, StageReading
 from my_pipeline.pipeline_core import PipelineReport
 
-MORE = {"queued": 9, "queue_size": 10, "passed": 11, "replaced": 12, "waiting_for_rate": 0.6}
-STAGE = StageReading("s", 1, 2, 3, 4, 5, 6, 7, 8, 0.1, 0.2, 0.3, 0.4, 0.5, **MORE)
+STAGE = StageReading("s", 1, 2, 3, 4, 5, 6, 7, 8, 0.1, 0.2, 0.3, 0.4, 0.5, queued=9, queue_size=10)
+STAGE = replace(STAGE, passed=11, replaced=12, waiting_for_rate=0.6)
 REPORT = PipelineReport("p", "running", 1.0, 11, 0, 0, (STAGE,), 12, 0, 0, (), None, 0.6, 0.7)
 READING = Reading(**{**vars(REPORT), "stages": (STAGE,)}, items_per_second=8.0, whole=REPORT)
 

@@ -20,9 +20,9 @@ from opentelemetry.metrics import MeterProvider as AnyMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, Metric, Sum
 
-COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
+COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried", "passed", "replaced")
 GAUGES = ("queued", "queue_size", "workers")
-SHARES = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "cpu")
+SHARES = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "waiting_for_rate", "cpu")
 
 Numbers = dict[tuple[Any, ...], float]  # A name and the values of its attributes.
 

@@ -23,8 +23,8 @@ from my_pipeline.pipeline_core import BaseWorker, PipelineManager
 from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried")
-RATIOS = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "cpu")
+COUNTS = ("received", "emitted", "processed", "filtered", "failed", "aborted", "retried", "passed", "replaced")
+RATIOS = ("busy", "waiting_for_input", "waiting_for_output", "waiting_for_order", "waiting_for_rate", "cpu")
 GAUGES = ("queued", "queue_size", "workers")
 
 Samples = dict[tuple[str, ...], float]  # A name and the values of its labels.

@@ -234,7 +234,7 @@ def test_what_computes_in_an_event_loop_gets_a_stage_of_its_own(four_cores: None
 
     def run_with_changes() -> tuple[Reading, float]:
         manager = PipelineManager().add_worker(FetchesAlone, name="fetch", workers=20)
-        manager.add_worker(Computes, name="parse", executor="process", workers=int(change.then))
+        manager.add_worker(Computes, name="parse", executor="process", workers=change.then)
         return run(manager, 300, warm=200)
 
     assert keeps_its_word(reading, before, run_with_changes)

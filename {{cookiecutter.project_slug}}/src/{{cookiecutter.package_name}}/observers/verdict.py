@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import ceil, inf
-from typing import Literal
+from typing import Any, Literal
 
 from .reading import Reading, StageReading
 
@@ -39,13 +39,13 @@ class Change:
 
     "workers" of the source or the consumer are those of a stage that takes over its work, and those of an async stage the
     calls that it has in flight. "processes" are the workers of a stage with executor="process"; for an async stage that
-    computes, of one that takes over what it computes. A "rate_limit" is in calls a second.
+    computes, of one that takes over what it computes. A "rate_limit" is in calls a second; all others are whole numbers.
     """
 
     part: str
     setting: Setting
-    now: float
-    then: float
+    now: Any
+    then: Any
 
 
 @dataclass(frozen=True)
