@@ -259,17 +259,20 @@ class AsyncCrew(Crew):
             await asyncio.sleep(pause)
             place.attempt, place.retried = place.attempt + 1, place.retried + 1
 
-    async def _tried(self, call: Any, argument: Any, place: Place) -> Any:
+    async def _tried(self, call: Any, argument: Any, place: Place | None = None) -> Any:
+        """What the call gives, or Raised; measured, if it is for a place."""
         start = perf_counter()
         try:
             given = await call(argument)
         except BaseException as error:
             if isinstance(error, asyncio.CancelledError) and (self.tasks.ended or self._worker.stop_event.is_set()):
                 raise
-            place.meter.record(start, perf_counter() - start, 0.0, 1)  # Here, where observers see the error.
+            if place is not None:
+                place.meter.record(start, perf_counter() - start, 0.0, 1)  # Here, where observers see the error.
             return Raised(error)
-        ended = given is NOTHING and place.expands  # After its last output.
-        if not (ended or isinstance(given, AsyncGenerator)):  # A generator works when it is asked for outputs.
+        if place is None or isinstance(given, AsyncGenerator):  # A generator works when it is asked for outputs.
+            return given
+        if given is not NOTHING or not place.expands:  # Else it has given its last output.
             place.meter.record(start, perf_counter() - start, 0.0, 1)
         return given
 
@@ -295,7 +298,7 @@ class AsyncCrew(Crew):
             pass
         finally:
             output = None
-            if type(closed := await self._tried(lambda outputs: outputs.aclose(), expansion.rest, place)) is Raised:
+            if type(closed := await self._tried(lambda outputs: outputs.aclose(), expansion.rest)) is Raised:
                 self._worker.logger.error("a generator raised when it was closed", exc_info=closed.take())
             stream.close()
 

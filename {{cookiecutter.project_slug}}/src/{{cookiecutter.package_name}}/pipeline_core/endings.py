@@ -14,7 +14,8 @@ Owner = Any  # The Stage. Its module imports this one.
 def has_ended_in_order(stage: Owner) -> bool:
     inbox, crew = stage.inbox, stage.crew
     complete = inbox.closed and not inbox.cancelled if crew is None else crew.complete
-    return complete and inbox.failure is None and not stage.outbox.closed and not stage.policy.stop_event.is_set()
+    failed = inbox.failure is not None and inbox.failure.phase != "teardown"  # Which comes after all items.
+    return complete and not failed and not stage.outbox.closed and not stage.policy.stop_event.is_set()
 
 
 def endings(stage: Owner) -> Outputs:
