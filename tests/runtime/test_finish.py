@@ -367,6 +367,36 @@ def test_r7_a_stop_while_an_async_finish_waits_is_no_failure() -> None:
     assert (report.state, report.error, report.imbalances()) == ("stopped", None, [])
 
 
+@both_modes
+def test_r7_a_stop_between_two_outputs_of_an_async_finish_is_no_failure(serial: bool, gate: threading.Event) -> None:
+    begun = threading.Event()
+
+    class GivesOne(BaseWorker[int, int]):
+        async def process_item(self, item: int) -> int:
+            return item
+
+        async def finish(self) -> AsyncGenerator[int, None]:
+            begun.set()
+            gate.wait(60)
+            yield 1
+            yield 2
+
+    manager = PipelineManager(on_error="skip").add_worker(GivesOne)
+
+    def stop() -> None:
+        begun.wait(60)
+        manager.stop()
+        gate.set()
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    results = list(manager.run([0], serial=serial))
+    stopper.join()
+    assert results in ([], [0], [0, 1])
+    report = manager.report
+    assert (report.state, report.error, report.imbalances()) == ("stopped", None, [])
+
+
 def test_r1_the_last_batch_comes_before_what_finish_gives() -> None:
     class Batches(BaseWorker[int, int]):
         def process_batch(self, items: list[int]) -> list[int | None]:
