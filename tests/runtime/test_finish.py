@@ -397,6 +397,24 @@ def test_r7_a_stop_between_two_outputs_of_an_async_finish_is_no_failure(serial: 
     assert (report.state, report.error, report.imbalances()) == ("stopped", None, [])
 
 
+@both_modes
+@one_worker_and_several
+def test_a_teardown_that_raises_comes_behind_what_the_later_stages_give_at_the_end(number: int, serial: bool) -> None:
+    class FailsInTeardown(BaseWorker[Any, Any]):
+        def process_item(self, item: Any) -> Any:
+            return item
+
+        def teardown(self) -> None:
+            raise OSError("the file is not flushed")
+
+    manager = PipelineManager().add_worker(FailsInTeardown, workers=number).add_worker(workers.Totals)
+    results: list[Any] = []
+    with pytest.raises(PipelineError, match="failed in teardown: OSError: the file is not flushed"):
+        results.extend(manager.run(range(3), serial=serial))
+    assert results == [0, 1, 2, "total", 0]
+    assert manager.report.imbalances() == []
+
+
 def test_r1_the_last_batch_comes_before_what_finish_gives() -> None:
     class Batches(BaseWorker[int, int]):
         def process_batch(self, items: list[int]) -> list[int | None]:

@@ -153,9 +153,11 @@ class Run(Flow):
         """
         try:
             over = self.finished.wait(timeout)
-            for thread in self.threads:
-                if over and current_thread() not in self._own:
+            if over and current_thread() not in self._own:
+                for thread in self.threads:
                     thread.join()
+                # Else it may be collected in the main thread, where CPython loses a Ctrl-C that comes meanwhile.
+                self.threads, self._own = [], set()
             return over
         except BaseException:
             first, self.interrupted = not self.interrupted, True
@@ -226,6 +228,7 @@ class Run(Flow):
         try:
             self.close_accounts()
         finally:
+            self.stop_event.on_set = None  # A run that is dropped goes at once, and waits for no collection of garbage.
             self.finished.set()
             self.launched.set()
         self.tell_of_the_end()

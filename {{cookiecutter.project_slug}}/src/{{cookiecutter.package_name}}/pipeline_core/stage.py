@@ -137,6 +137,7 @@ class Stage:
     def settle(self) -> None:
         """Close the accounts, after the last thread has left: items that are still in the inbox are aborted."""
         self.lane.abandon(self.inbox.clear())
+        self.threads = []
         if self.crew is not None:
             self.crew.forget()
 
