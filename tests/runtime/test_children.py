@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -662,3 +663,12 @@ def test_r8_ctrl_c_while_children_start_is_a_stop(where: str, kind: str, tmp_pat
             raise
     assert "stopped 0 [] None" in output.splitlines(), errors
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+def test_r15_what_a_child_has_begun_is_given_to_no_other(ordered: bool, tmp_path: Path) -> None:
+    """Also where the outputs of a generator keep the results behind it waiting."""
+    manager = PipelineManager(queue_size=50, ordered=ordered)
+    manager.add_worker(workers.NeverTwice, executor="process", workers=2, worker_args={"folder": tmp_path})
+    results = list(manager.run(range(1000)))
+    assert Counter(results) == {item: 2000 if item % 100 == 50 else 1 for item in range(1000)}

@@ -358,3 +358,14 @@ class TellsOfEachCall(BaseWorker[int, int]):
 def iter_of(item: int) -> Iterator[int]:
     yield item
     yield -item
+
+
+class NeverTwice(BaseWorker[int, Any]):
+    """A generator for some items. Each item is a file that may be made once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def process_item(self, item: int) -> Any:
+        (self.folder / str(item)).touch(exist_ok=False)
+        return (item for _ in range(2000)) if item % 100 == 50 else item

@@ -192,10 +192,10 @@ class Crew:
         self.held -= number
 
     def _cut(self) -> None:
-        """Give each item that waits in a worker's place a place of its own, so that other workers take it."""
+        """Give each item that waits in a thread's place a place of its own, so that others take it. A child has begun all."""
         with self.tasks.taking:
             for place in reversed(list(self.window if self.ordered else self.in_hand)):
-                while place.begun and (own := place.split_off(self._count)) is not None:
+                while self.executor == "thread" and place.begun and (own := place.split_off(self._count)) is not None:
                     self.in_hand.add(own)
                     self.tasks.push(own)
                     if self.ordered:
@@ -255,7 +255,7 @@ class Crew:
         """Make the calls of a place, as far as the loop has not cut it."""
         policy, todo, done, several = self.lane.policy, place.todo, place.done, len(place.todo) > 1
         place.meter, self.hands[get_ident()] = calls.meter, place
-        if several and calls.streams and not self.watched:
+        if several and calls.streams and self.executor == "thread" and not self.watched:
             self.watched = True
             self.bell.set()
         while todo and not self.tasks.ended:
