@@ -114,17 +114,19 @@ class PoolCrew(Crew):
     def work(self, calls: Any) -> None:
         """What a thread of the pool does."""
         bell, me = Signal(), get_ident()
-        while (task := self.tasks.take(bell, calls.meter)) is not None:
-            if chunk := self.chunk(task, calls):
-                self.hands[me] = chunk[0][0].place
-                call = calls.sub_tasks(chunk)
-                for job, position in chunk:
-                    self.hands[me] = job.place
-                    if job.put(position, tried(call, job.results[position])):
-                        self.conclude(job)
-                del job, call
-            self.hands[me] = None
-            del task, chunk
+        job = call = task = chunk = None
+        try:
+            while (task := self.tasks.take(bell, calls.meter)) is not None:
+                if chunk := self.chunk(task, calls):
+                    self.hands[me] = chunk[0][0].place
+                    call = calls.sub_tasks(chunk)
+                    for job, position in chunk:
+                        self.hands[me] = job.place
+                        if job.put(position, tried(call, job.results[position])):
+                            self.conclude(job)
+                job = call = task = chunk = self.hands[me] = None
+        finally:
+            job = call = task = chunk = None  # The traceback of an error refers to this frame.
 
     def chunk(self, task: Any, calls: Any) -> list[tuple[Job, int]]:
         """The sub-tasks that are done together, each as its job and its position there: of this task, and of others."""
