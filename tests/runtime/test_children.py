@@ -672,3 +672,25 @@ def test_r15_what_a_child_has_begun_is_given_to_no_other(ordered: bool, tmp_path
     manager.add_worker(workers.NeverTwice, executor="process", workers=2, worker_args={"folder": tmp_path})
     results = list(manager.run(range(1000)))
     assert Counter(results) == {item: 2000 if item % 100 == 50 else 1 for item in range(1000)}
+
+
+def test_r15_an_output_of_a_generator_in_a_child_waits_for_no_later_one(tmp_path: Path) -> None:
+    file = tmp_path / "go on"
+    manager = PipelineManager().add_worker(workers.Waits, executor="process", worker_args={"file": file})
+    results = iter(manager.run([0]))
+    assert next(results) == "first"
+    file.touch()
+    assert list(results) == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("item", "text"), [("lambda", "lambda"), ("late", "no result after 1 seconds"), ("killed", "died in the middle")]
+)
+def test_r15_a_generator_in_a_child_that_ends_oddly_has_given_what_came_before(item: str, text: str) -> None:
+    manager = PipelineManager(on_error="skip")
+    manager.add_worker(workers.EndsOddly, executor="process", timeout=1.0, retries=2)
+    assert list(manager.run(["well", item, "well"])) == [1, 2, 3, 1, 2, 1, 2, 3]
+    (letter,) = manager.report.dead_letters
+    assert (letter.index, letter.item, letter.attempts) == (1, item, 1)
+    assert text in str(letter.error)
+    assert manager.report.imbalances() == []

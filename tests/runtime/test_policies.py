@@ -358,3 +358,8 @@ def test_r5_retry_after_is_an_error_like_any_other_after_the_last_attempt() -> N
     manager = PipelineManager().add_worker(Asks, retries=2)
     with pytest.raises(PipelineError, match=r"on item 0: 7 \(attempt 3\): RetryAfter: \(0.01, 'busy'\)"):
         list(manager.run([7]))
+
+
+@pytest.mark.parametrize("seconds", [-5, float("nan"), "0", "-1"])
+def test_r5_retry_after_a_time_that_is_over_is_at_once(seconds: Any) -> None:
+    assert RetryAfter(seconds).seconds == 0

@@ -3,6 +3,7 @@
 import logging
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -369,3 +370,31 @@ class NeverTwice(BaseWorker[int, Any]):
     def process_item(self, item: int) -> Any:
         (self.folder / str(item)).touch(exist_ok=False)
         return (item for _ in range(2000)) if item % 100 == 50 else item
+
+
+class Waits(BaseWorker[int, str]):
+    """Gives one output, and another once there is a file of that name."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def process_item(self, item: int) -> Iterator[str]:
+        yield "first"
+        wait_for(self.file)
+        yield "second"
+
+
+class EndsOddly(BaseWorker[str, Any]):
+    """Gives two outputs, and then one that does not pickle, or none in time, or the end of the process."""
+
+    def process_item(self, item: str) -> Iterator[Any]:
+        yield 1
+        yield 2
+        if item == "lambda":
+            yield lambda: item
+        elif item == "late":
+            time.sleep(60)
+        elif item == "killed":
+            time.sleep(0.2)  # What it gave in the last millisecond would be lost.
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield 3

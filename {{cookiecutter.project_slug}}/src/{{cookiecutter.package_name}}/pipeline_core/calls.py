@@ -13,9 +13,8 @@ from .pace import Pace
 from .policy import Call, Hand
 
 MOST = 128  # Items that are worked on together.
-PASSING = frozenset(
-    map(id, (Failure, Passed))
-)  # A failure of an earlier stage, on its way to the end, and an item that `when` lets pass.
+# A failure of an earlier stage, on its way to the end, and an item that `when` lets pass.
+PASSING = frozenset(map(id, (Failure, Passed)))
 
 
 class Calls:

@@ -9,7 +9,7 @@ from contextlib import suppress
 from logging.handlers import QueueHandler
 from multiprocessing import current_process
 from multiprocessing.connection import Connection
-from threading import Event, Lock, Thread, current_thread, get_ident
+from threading import Event, Lock, Thread, Timer, current_thread, get_ident
 from time import perf_counter, process_time
 from types import GeneratorType
 from typing import Any
@@ -20,12 +20,14 @@ from .clocks import Meter
 from .errors import Raised, short, traceback_text, tried
 from .messages import packed, receive, send, unpacked
 from .pace import Pace
+from .policy import NOTHING
+from .signals import Once
 
 SOME = 1e-3  # Seconds.
 
 
 class Expanded(list[Any]):
-    """Outputs of a generator, and at last the Raised, if it raised. Where it can give more, `key` is its number."""
+    """Outputs of a generator, and at last the Raised, if it raised. If there may be more, `key` is its number."""
 
     key: int | None = None
 
@@ -44,10 +46,14 @@ class Parent(QueueHandler):
         try:
             message = packed(answer)
         except Exception:
-            if type(answer) is not tuple:
+            if type(answer) is tuple:
+                outcomes, *seconds = answer  # One of them does not pickle.
+                message = packed(([_portable(outcome) for outcome in outcomes], *seconds))
+            elif type(answer) is Expanded:
+                answer[:] = map(_portable, answer)
+                message = packed(answer)
+            else:
                 raise
-            outcomes, *seconds = answer  # One of them does not pickle.
-            message = packed(([_portable(outcome) for outcome in outcomes], *seconds))
         with self._sending:
             send(self._pipe, message)
 
@@ -102,12 +108,11 @@ class Child:
     def answer(self, message: list[Any]) -> Any:
         """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, the outcome of `finish`.
 
-        For the key of a generator, more of what it gives; for the complement of one, the generator is closed.
+        For the key of a generator, some of what it gives; for the complement of one, the generator is closed.
         """
         calls = unpacked(message)
         if len(calls) == 1:
-            outputs, self.index = self._open.pop(max(calls[0], ~calls[0]))
-            return outputs.close() if calls[0] < 0 else self._some(outputs)
+            return self._some(calls[0]) if calls[0] >= 0 else self._open.pop(~calls[0])[0].close()
         indexes, arguments = calls or ((None,), (None,))
         start, cpu, outcomes = perf_counter(), process_time(), []
         call: Any = self._calls.batch(arguments, self) if self._calls.batches else self._calls.one
@@ -118,26 +123,62 @@ class Child:
                 given = call(argument)
             except BaseException as error:
                 given = _told(Raised(error))
-            outcomes.append(self._some(given) if type(given) is GeneratorType else given)
+            if type(given) is GeneratorType:
+                outputs, given = given, Expanded()
+                given.key = max(self._open, default=-1) + 1
+                self._open[given.key] = outputs, self.index
+            outcomes.append(given)
         self.index = None
         return outcomes, perf_counter() - start, process_time() - cpu
 
-    def _some(self, outputs: Any) -> Expanded:
-        """What a generator gives within `SOME` seconds: one output or more."""
-        some, end = Expanded(), perf_counter() + SOME
-        while type(output := tried(next, outputs)) is not Raised:
-            some.append(output)
-            if perf_counter() > end:
-                some.key = max(self._open, default=-1) + 1
-                self._open[some.key] = outputs, self.index
+    def _some(self, key: int) -> Any:
+        """What a generator gives within `SOME` seconds: one output or more.
+
+        If the next one takes longer, a timer sends those that are there, and this returns NOTHING.
+        """
+        outputs, self.index = self._open.pop(key)
+        some, sending, guard, end = Expanded(), Once(), Lock(), perf_counter() + SOME
+        some.key = key
+
+        def send() -> None:
+            with guard:
+                if some and sending.take():
+                    self._parent.send(some)
+
+        timer = Timer(SOME, send)
+        timer.start()
+        while True:
+            output = tried(next, outputs)
+            with guard:
+                if not sending.left:
+                    self._open[key] = _first(output, outputs), self.index
+                    return NOTHING
+                if type(output) is not Raised:
+                    some.append(output)
+                elif type(output.error) is not StopIteration:
+                    some.append(_told(output))
+                if type(output) is Raised:
+                    some.key = None
+                elif perf_counter() > end:
+                    self._open[key] = outputs, self.index
+                else:
+                    continue
+                sending.take()
+                timer.cancel()
                 return some
-        if type(output.error) is not StopIteration:
-            some.append(_told(output))
-        return some
 
     def _finish(self, argument: None) -> Generator[Any, None, None]:
         outputs = self.worker.finish()
         yield from () if outputs is None else outputs
+
+
+def _first(output: Any, outputs: Any) -> Generator[Any, None, None]:
+    """This one, and then the others."""
+    if type(output) is not Raised:
+        yield output
+        yield from outputs
+    elif type(output.error) is not StopIteration:
+        raise output.take()
 
 
 def _told(given: Any) -> Any:
@@ -169,7 +210,8 @@ def serve(pipe: Connection, stop: Connection, told: bytes) -> None:
         failed = _told(tried(child.begin, told))
         parent.send(failed)
         while failed is None and (message := receive(pipe))[0]:
-            parent.send(_told(tried(child.answer, message)))
+            if (answer := _told(tried(child.answer, message))) is not NOTHING:
+                parent.send(answer)
     except (EOFError, OSError):  # The parent is gone.
         pass
     finally:

@@ -29,6 +29,9 @@ GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was 
 class Died(RuntimeError):
     """The child is gone."""
 
+    def __init__(self) -> None:
+        super().__init__("a child process died in the middle of a call: killed, crashed or out of memory")
+
 
 class Child(Calls):
     """A child process with a worker of its own, which makes the calls. One that has died is replaced at the next call."""
@@ -198,17 +201,16 @@ class Child(Calls):
         deadline = perf_counter() + (limit or 0.0)
         while True:
             try:
-                if limit is not None and not self._pipe.poll(min(max(0.0, deadline - perf_counter()), LONG)):
-                    self._process.kill()
-                    self._end()
-                    self._replaced()
-                    raise TimeoutError(f"no result after {limit:g} seconds")
-                message = receive(self._pipe)
-            except TimeoutError:
-                raise
+                late = limit is not None and not self._pipe.poll(min(max(0.0, deadline - perf_counter()), LONG))
+                message = [] if late else receive(self._pipe)
             except (EOFError, OSError):
                 self._end()
-                raise Died("a child process died in the middle of a call: killed, crashed or out of memory") from None
+                raise Died from None
+            if late:
+                self._process.kill()
+                self._end()
+                self._replaced()
+                raise TimeoutError(f"no result after {limit:g} seconds")
             try:
                 answer = unpacked(message)
             except Exception as error:

@@ -192,7 +192,7 @@ class Crew:
         self.held -= number
 
     def _cut(self) -> None:
-        """Give each item that waits in a thread's place a place of its own, so that others take it. A child has begun all."""
+        """Give each item that waits in a thread's place a place of its own, so that others take it. Children have all theirs."""
         with self.tasks.taking:
             for place in reversed(list(self.window if self.ordered else self.in_hand)):
                 while self.executor == "thread" and place.begun and (own := place.split_off(self._count)) is not None:

@@ -17,7 +17,7 @@ from .errors import PipelineError, Raised
 from .flow import Flow
 from .plan import Plan
 from .serial import plain_loop
-from .signals import Gate, Signal
+from .signals import Gate, Once, Signal
 from .source_function import SourceLike
 
 
@@ -37,7 +37,7 @@ class Run(Flow):
         self.threads: list[Thread] = []  # The supervisor, and the one that drops the results.
         self._own: set[Thread] = set()  # All threads of this run.
         self._consumer_left, self._wake = Gate(), Signal()
-        self._charge = [None]  # Whoever takes it out starts the supervisor.
+        self._charge = Once()  # Whoever takes it starts the supervisor.
         self._in_background = False  # Nobody wants the results.
         self._context = copy_context()
 
@@ -57,7 +57,7 @@ class Run(Flow):
 
     def start(self) -> None:
         """Start the supervisor, any number of times. Raises RuntimeError if no thread can be started."""
-        if self._charge:
+        if self._charge.left:
             if isinstance(self.error, RuntimeError):  # `_launch` could not start it.
                 raise self.error
             start_new_thread(self._launch, ())  # A signal that strikes in Thread.start() may leave its locks taken.
@@ -83,21 +83,13 @@ class Run(Flow):
         try:
             self.start()
         except RuntimeError:
-            if self._takes_charge():
+            if self._charge.take():
                 self.settle()
 
     def _let_go(self, lifetime: object) -> None:
         """Called when the frame of the results is gone, whose `finally` CPython 3.13 may skip when a signal strikes."""
         if not self.finished.is_set():
             self.leave()
-
-    def _takes_charge(self) -> bool:
-        """Returns True once."""
-        try:
-            self._charge.pop()
-        except IndexError:
-            return False
-        return True
 
     def results(self) -> Generator[Any, None, None]:
         """Yield the results to the consumer, and raise the error that ended the run."""
@@ -182,13 +174,13 @@ class Run(Flow):
             deque(self.results(), maxlen=0)
 
     def _launch(self) -> None:
-        if self._takes_charge():
+        if self._charge.take():
             self.state = "running"
             try:
                 self._spawn(self._supervise, "supervisor")
             except RuntimeError as error:
                 self.error = error
-                self._charge.append(None)
+                self._charge = Once()
                 self.launched.set()
                 self.stop()
 

@@ -49,6 +49,21 @@ class Gate(Signal):
                 super().set()  # For the next thread that waits.
 
 
+class Once:
+    """What only one thread can take, and only once."""
+
+    def __init__(self) -> None:
+        self.left = [None]
+
+    def take(self) -> bool:
+        """Returns True to the first who asks."""
+        try:
+            self.left.pop()
+        except IndexError:
+            return False
+        return True
+
+
 def attentive(wait: Callable[[float], bool], timeout: float | None) -> bool:
     """Wait at most `timeout` seconds, and let signal handlers run meanwhile. Returns what `wait(seconds)` does.
 

@@ -14,24 +14,16 @@ from .crew import Crew, Owner
 from .errors import LeftBehind
 from .lane import Bursts
 from .policy import NOTHING
-from .signals import Signal
+from .signals import Once, Signal
 from .tasks import Place, Stream
 
 
-class Attempt:
-    """A call that is being made. Either its thread ends it, or the time limit does."""
+class Attempt(Once):
+    """A call that is being made. Either its thread takes it, when the call is over, or the time limit does."""
 
     def __init__(self, deadline: float) -> None:
+        super().__init__()
         self.deadline, self.thread, self.ident = deadline, current_thread(), get_ident()
-        self._open = [None]
-
-    def end(self) -> bool:
-        """Returns True once: it is over for whoever called."""
-        try:
-            self._open.pop()
-        except IndexError:
-            return False
-        return True
 
 
 class LimitedMeter(Meter):
@@ -51,7 +43,7 @@ class LimitedMeter(Meter):
             return super().call(function, *arguments, items=items)
         finally:
             self.attempt, self.unmeasured = None, 0
-            if not attempt.end():
+            if not attempt.take():
                 raise LeftBehind
 
 
@@ -102,7 +94,7 @@ class TimedCrew(Crew):
             self._dozing, now = not attempts, perf_counter()
             for number, attempt in attempts:
                 place = self.hands.get(attempt.ident)  # Before the end: after it, the thread may leave.
-                if attempt.deadline <= now and attempt.end():
+                if attempt.deadline <= now and attempt.take():
                     self._leave_behind(number, attempt, place)
             left = [attempt.deadline for _, attempt in attempts if attempt.deadline > now]
             if left or not attempts:
