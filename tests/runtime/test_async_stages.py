@@ -438,3 +438,19 @@ def test_r6_an_async_stage_keeps_the_bound_of_its_generators() -> None:
     assert len(made) < 20 + 20
     results.close()
     assert manager.report.imbalances() == []
+
+
+class Plain(BaseWorker[int, int]):
+    async def process_item(self, item: int) -> int:
+        return item
+
+
+@pytest.mark.usefixtures("fast_switches")
+def test_r7_a_stop_at_any_moment_of_the_start_leaves_no_event_loop_open() -> None:
+    for number in range(400):
+        manager = PipelineManager().add_worker(Plain)
+        manager.start(range(5))
+        for _ in range(number % 60):
+            time.sleep(0)
+        manager.stop()
+        assert manager.wait_for_completion(60).imbalances() == []

@@ -40,7 +40,9 @@ class OnEventLoop(BaseWorker[Any, Any]):
         self._worker, self._timeout, self.logger, self.stop_event = worker, timeout, worker.logger, worker.stop_event
 
     def setup(self) -> None:
-        self._runner = asyncio.Runner()
+        runner = asyncio.Runner()
+        runner.get_loop()  # It makes the loop: `cancel`, in another thread, must not make one, too.
+        self._runner = runner
         self.run(self._worker.setup)
 
     def process_item(self, item: Any) -> Any:
