@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -378,7 +378,7 @@ class Waits(BaseWorker[int, str]):
     def __init__(self, file: Path) -> None:
         self.file = file
 
-    def process_item(self, item: int) -> Iterator[str]:
+    def process_item(self, item: int) -> Generator[str, None, None]:
         yield "first"
         wait_for(self.file)
         yield "second"
@@ -387,7 +387,7 @@ class Waits(BaseWorker[int, str]):
 class EndsOddly(BaseWorker[str, Any]):
     """Gives two outputs, and then one that does not pickle, or none in time, or the end of the process."""
 
-    def process_item(self, item: str) -> Iterator[Any]:
+    def process_item(self, item: str) -> Generator[Any, None, None]:
         yield 1
         yield 2
         if item == "lambda":
