@@ -177,6 +177,26 @@ class PipelineManager:
         self._plan.observers.append(observer)
         return self
 
+    def expect_barriers(self) -> "PipelineManager":
+        """Let the source give `Barrier`s in between its items, before the start.
+
+        Dead letters are then added in their places, too: before the next Barrier is reached, each item before it has given all
+        its results or is a dead letter, and none behind it is. So a run without order has one order: that of the Barriers.
+        """
+        self._check_not_started("expect_barriers")
+        self._plan.dead_letters.travel = True
+        return self
+
+    def reject(self, result: object, error: Exception) -> None:
+        """Say, in the loop over the results, that the last one could not be used: as if it had failed in one more stage.
+
+        Under `on_error="skip"` it becomes a dead letter of the stage "the results". Else, or if it is one too many, this
+        raises the PipelineError that ends the run.
+        """
+        if self._run is None or self._run.consumer is not current_thread() or self._run.finished.is_set():
+            raise RuntimeError("reject() is for the loop over the results")
+        self._run.reject(result, error)
+
     def run(self, source: SourceLike, *, serial: bool = False) -> Results:
         """Run, and iterate over the results as they come. Work begins with the first `next()`.
 

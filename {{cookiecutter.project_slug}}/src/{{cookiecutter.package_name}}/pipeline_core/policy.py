@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .channel import Closed
 from .errors import (
+    Barrier,
     DeadLetter,
     FailedItem,
     Failure,
@@ -206,7 +207,10 @@ class DeadLetters:
 
     `max_failures`  a count, or a share from 0.0 to 1.0 of the items that the failing stage has received so far
     `travel`        whether failures travel to the end of the pipeline, and are added there
+    `origin`        tells, for a stage and an item's position there, the position of the source's item that it came from
     """
+
+    origin: Callable[[str, int | None], int | None] | None = None
 
     def __init__(
         self, max_failures: float | None, callback: Callable[[DeadLetter], object] | None, *, ordered: bool
@@ -224,7 +228,8 @@ class DeadLetters:
             self.count += 1
             if self.too_many(inf if failure.index is None else max(failure.index + 1, SHARE_FROM)):
                 raise failure
-            raised = tried(self._tell, failure, DeadLetter.of(failure))
+            origin = self.origin_of(failure.stage, failure.index)
+            raised = tried(self._tell, failure, DeadLetter.of(failure, origin))
         if type(raised) is Raised:
             raise PipelineError(failure.stage, "on_dead_letter", failure.item, failure.index, cause=raised.take())
 
@@ -235,10 +240,19 @@ class DeadLetters:
         if self._callback is not None:
             self._callback(letter)
 
+    def origin_of(self, stage: str, index: int | None) -> int | None:
+        """The position of the source's item that this item of the stage came from; None where that is not known."""
+        origin = self.origin
+        return None if origin is None else origin(stage, index)
+
     def arrives(self, result: Any) -> bool:
-        """Whether this is a failure that has travelled here. It is then added."""
+        """Whether this is a failure that has travelled here, which is then added, or a Barrier."""
         if type(result) is not Failure:
             return False
+        if type(result.error) is Barrier:
+            if type(raised := tried(result.error.reached)) is Raised:
+                raise PipelineError("source", "a Barrier", cause=raised.take())
+            return True
         self.travelling.pop(result, None)
         self.add(result.error)
         return True
