@@ -1,7 +1,7 @@
 """How far a run is: barriers between the items, and which item of the source something came from."""
 
 import random
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -158,6 +158,35 @@ def test_u4_a_worker_can_ask_which_item_of_the_source_it_works_on(ordered: bool,
     manager = PipelineManager(ordered=ordered, queue_size=5)
     manager.add_worker(Filters, workers=workers).add_worker(Tells, workers=workers)
     assert sorted(manager.run((item,) for item in range(100))) == [((n,), n) for n in range(100) if n % 3 != 1]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_u4_the_loop_over_the_results_can_ask_which_item_of_the_source_the_last_one_came_from(workers: int) -> None:
+    manager = PipelineManager(queue_size=5).add_worker(Filters, workers=workers).add_worker(Expands, workers=workers)
+    for result in manager.run((item,) for item in range(100)):
+        assert manager.source_index() == result[0]
+
+
+class Breaks(BaseWorker[int, int]):
+    def process_item(self, item: int) -> Generator[int, None, None]:
+        yield from range(item)
+        raise ValueError("broken")
+
+
+class BreaksAsynchronously(BaseWorker[int, int]):
+    async def process_item(self, item: int) -> AsyncGenerator[int, None]:
+        for number in range(item):
+            yield number
+        raise ValueError("broken")
+
+
+@pytest.mark.parametrize(
+    "stage", [{"worker_class": Breaks}, {"worker_class": Breaks, "workers": 2}, {"worker_class": BreaksAsynchronously}]
+)
+def test_u5_a_dead_letter_says_how_many_outputs_went_on_before_the_failure(stage: dict[str, Any]) -> None:
+    manager = PipelineManager(on_error="skip").add_worker(**stage)
+    assert list(manager.run([0, 3])) == [0, 1, 2]
+    assert [letter.given for letter in manager.report.dead_letters] == [0, 3]
 
 
 def test_u4_what_finish_gives_comes_from_no_item_of_the_source() -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .base_worker import BaseWorker
 from .checks import check_count, check_seconds, check_type, is_async
-from .errors import DeadLetter
+from .errors import RESULTS, DeadLetter
 from .flow import Flow
 from .observer import Observer
 from .plan import Plan, StageSpec
@@ -187,15 +187,21 @@ class PipelineManager:
         self._plan.dead_letters.travel = True
         return self
 
+    def source_index(self) -> int | None:
+        """In the loop over the results: the position, among the items of the source, of the one that the last result came from.
+
+        None where that is not known, as for a worker's `source_index`.
+        """
+        run = self._consumed("source_index")
+        return run.origin(RESULTS, run.delivered)
+
     def reject(self, result: object, error: Exception) -> None:
         """Say, in the loop over the results, that the last one could not be used: as if it had failed in one more stage.
 
         Under `on_error="skip"` it becomes a dead letter of the stage "the results". Else, or if it is one too many, this
         raises the PipelineError that ends the run.
         """
-        if self._run is None or self._run.consumer is not current_thread() or self._run.finished.is_set():
-            raise RuntimeError("reject() is for the loop over the results")
-        self._run.reject(result, error)
+        self._consumed("reject").reject(result, error)
 
     def run(self, source: SourceLike, *, serial: bool = False) -> Results:
         """Run, and iterate over the results as they come. Work begins with the first `next()`.
@@ -266,6 +272,12 @@ class PipelineManager:
     def report(self) -> PipelineReport:
         """The numbers of the run: as of now while it runs, final afterwards."""
         return (self._run or Flow(self._plan, ())).report()
+
+    def _consumed(self, method: str) -> Run:
+        run = self._run
+        if run is None or run.consumer is not current_thread() or run.finished.is_set():
+            raise RuntimeError(f"{method}() is for the loop over the results")
+        return run
 
     def _check_not_started(self, method: str) -> None:
         if self._run is not None:

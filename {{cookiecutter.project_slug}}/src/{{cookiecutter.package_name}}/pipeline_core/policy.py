@@ -152,17 +152,18 @@ class Policy:
             elif outcome is not None and outcome is not NOTHING:
                 yield outcome
             return
-        output, outcome.first = outcome.first, None
+        output, outcome.first, given = outcome.first, None, 0
         try:
             while not (type(output) is Raised and type(output.error) is StopIteration):
                 if type(output) is Raised:
-                    output = self.failure(output.take(), item, outcome)
+                    output = self.failure(output.take(), item, outcome, given)
                 elif type(output) is FailedItem:
-                    output = self.failure(output.error, output.item, outcome)
+                    output = self.failure(output.error, output.item, outcome, given)
                 if output is not None:
                     yield output
                     if type(output) is Failure:
                         return
+                    given += 1
                 elif self.stop_event.is_set():
                     raise Closed
                 output = None  # It is not kept while the next one is computed.
@@ -186,8 +187,10 @@ class Policy:
         self.dead_letters.add(failure.error)
         return None
 
-    def failure(self, cause: BaseException, item: Any, hand: Hand) -> Failure:
-        return Failure(self.blame(cause, self.phase, item, hand.index, hand.attempt))
+    def failure(self, cause: BaseException, item: Any, hand: Hand, given: int = 0) -> Failure:
+        error = self.blame(cause, self.phase, item, hand.index, hand.attempt)
+        error.given = given
+        return Failure(error)
 
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
