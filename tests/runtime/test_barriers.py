@@ -143,7 +143,7 @@ def test_u5_a_dead_letter_says_which_item_of_the_source_it_came_from(
             assert letter.source_index == first(letter.item)
     report = manager.report
     assert report.failed == len(letters) == report.skipped
-    assert report.rejected == sum(letter.stage == "the results" for letter in letters)
+    assert report.rejected == sum(letter.stage == "consumer" for letter in letters)
     assert not report.imbalances()
 
 
@@ -211,7 +211,7 @@ def test_r4_a_result_that_the_consumer_rejects_ends_the_run_unless_failures_are_
     results = manager.run([(0,), (1,), (2,)])
     assert [next(results), next(results)] == [(0,), (1,)]
     with pytest.raises(
-        PipelineError, match=r"the results failed in the loop over them on item 1: \(1,\): TypeError: no"
+        PipelineError, match=r"the consumer failed in the loop over the results on item 1: \(1,\): TypeError: no"
     ):
         manager.reject((1,), TypeError("no"))
     results.close()

@@ -69,7 +69,7 @@ class Flow:
         )
 
     def origin(self, stage: str, index: int | None) -> int | None:
-        """The position of the source's item that this item of a stage, or of "the results", came from; None if that is not known."""
+        """The position of the source's item that this item of a stage, or of the consumer, came from; None if that is not known."""
         if stage != "source":
             for giver in reversed([*takewhile(lambda each: each.name != stage, self.stages)]):
                 index = None if index is None else giver.lane.lineage.item_of(index)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .base_worker import BaseWorker
 from .checks import check_count, check_seconds, check_type, is_async
-from .errors import RESULTS, DeadLetter
+from .errors import CONSUMER, DeadLetter
 from .flow import Flow
 from .observer import Observer
 from .plan import Plan, StageSpec
@@ -133,8 +133,8 @@ class PipelineManager:
         spec = StageSpec(
             *told, batch_size, batch_timeout, _executor(worker_class) if executor is None else executor, *calls
         )
-        if name in ("source", *self.stage_names):
-            raise ValueError(f"name must not be 'source' or the name of another stage: {name!r}")
+        if name in ("source", CONSUMER, *self.stage_names):
+            raise ValueError(f"name must not be 'source', 'consumer' or the name of another stage: {name!r}")
         plan.stages.append(spec)
         return self
 
@@ -193,12 +193,12 @@ class PipelineManager:
         None where that is not known, as for a worker's `source_index`.
         """
         run = self._consumed("source_index")
-        return run.origin(RESULTS, run.delivered)
+        return run.origin(CONSUMER, run.delivered)
 
     def reject(self, result: object, error: Exception) -> None:
         """Say, in the loop over the results, that the last one could not be used: as if it had failed in one more stage.
 
-        Under `on_error="skip"` it becomes a dead letter of the stage "the results". Else, or if it is one too many, this
+        Under `on_error="skip"` it becomes a dead letter of the stage "consumer". Else, or if it is one too many, this
         raises the PipelineError that ends the run.
         """
         self._consumed("reject").reject(result, error)

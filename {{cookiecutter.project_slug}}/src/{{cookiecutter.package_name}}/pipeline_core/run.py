@@ -13,7 +13,7 @@ from typing import Any
 from weakref import ref
 
 from .channel import Closed
-from .errors import RESULTS, PipelineError, Raised
+from .errors import CONSUMER, PipelineError, Raised
 from .flow import Flow
 from .plan import Plan
 from .serial import plain_loop
@@ -133,8 +133,8 @@ class Run(Flow):
     def reject(self, result: object, error: Exception) -> None:
         """The consumer failed on the result that it has. Raises the PipelineError that ends the run."""
         self.rejected += 1
-        policy = self.plan.policy(RESULTS, self.plan.on_error)
-        failure = policy.blame(error, "the loop over them", result, self.delivered)
+        policy = self.plan.policy(CONSUMER, self.plan.on_error)
+        failure = policy.blame(error, "the loop over the results", result, self.delivered)
         try:
             if not policy.skip:
                 raise failure
