@@ -8,6 +8,7 @@ from my_pipeline.contact_sheet import accuracy, contact_sheet
 from my_pipeline.digits import Prediction, Tile, read_digits
 from my_pipeline.model import train
 from my_pipeline.pipeline import build_pipeline
+from my_pipeline.settings import Settings
 from my_pipeline.sinks import JsonLinesSink
 
 OUTPUTS = Path("outputs")
@@ -21,7 +22,7 @@ def main() -> None:
     train(MODEL)
     print(f"trained     in {perf_counter() - start:.2f} s")
 
-    pipeline = build_pipeline(model_file=MODEL)
+    pipeline = build_pipeline(Settings(model_file=MODEL))
     held_out: list[Tile] = []
     with JsonLinesSink(PREDICTIONS) as sink, closing(pipeline.run(read_digits())) as tiles:
         for tile in tiles:
