@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Literal
 
 from my_pipeline.cli import (
@@ -49,7 +49,7 @@ class Parse(BaseWorker[Row, int]):
 class Expand(BaseWorker[int, Row]):
     """Makes a number 0, 1 or 2 rows, and fails behind those of each thirteenth."""
 
-    def process_item(self, item: int) -> Iterator[Row]:
+    def process_item(self, item: int) -> Generator[Row, None, None]:
         for part in range(item % 3):
             time.sleep(0.001)
             yield {"n": item, "part": part}
@@ -60,7 +60,7 @@ class Expand(BaseWorker[int, Row]):
 class Name(BaseWorker[Row, Row]):
     """Names the rows, many at once. The number in each seventeenth has no name."""
 
-    def process_batch(self, items: list[Row]) -> list[Row | FailedItem]:
+    def process_batch(self, items: list[Row]) -> list[Any]:
         return [
             row | {"text": f"number {row['n']}, ü"}
             if row["n"] % 17
