@@ -11,6 +11,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,10 @@ else:
 
 Row = dict[str, Any]
 PACK: dict[str, Callable[[bytes], bytes]] = {
-    ".gz": gzip.compress,
+    ".gz": partial(gzip.compress, mtime=0),
     ".zst": zstd.compress,
     ".xz": lzma.compress,
-    ".bz2": bz2.compress,
+    ".bz2": partial(bz2.compress, compresslevel=1),  # Its blocks are the shortest.
 }
 BROKEN_OFF = (ValueError, EOFError, OSError, lzma.LZMAError, zstd.ZstdError, sqlite3.Error, pyarrow.ArrowInvalid)
 UNPACK: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".zst": zstd.open, ".xz": lzma.open, ".bz2": bz2.open}

@@ -259,6 +259,7 @@ def test_u3_overwrite_begins_anew(left: tuple[Command, list[str]]) -> None:
         ("dead.jsonl.part", b"", [], {}, "dead.jsonl"),
         (None, b"", ["--format=text"], {}, "format|text"),
         (None, b"", ["--dead-letters=other.jsonl"], {}, "(other|dead).jsonl"),
+        (None, b"", ["--set=ending=!"], {}, "ending"),
         (None, b"", [], {"RENAMED": "decode"}, "decode"),
         (None, b"", [], {"ORDERED": "no"}, "order"),
         (None, b"", [], {"TOTALS": "no"}, "total"),
@@ -343,7 +344,7 @@ def test_u3_results_and_letters_are_there_at_once_and_outlive_a_kill(output: str
 @pytest.mark.parametrize(
     ("first", "second", "output"),
     [
-        (signal.SIGTERM, signal.SIGTERM, ".jsonl"),  # As `timeout 2 my-pipeline run …` does.
+        (signal.SIGTERM, signal.SIGTERM, ".jsonl"),
         (signal.SIGHUP, signal.SIGHUP, ".csv.xz"),
         (signal.SIGINT, signal.SIGINT, ".sqlite"),
         (signal.SIGINT, signal.SIGTERM, ".parquet"),
@@ -357,6 +358,7 @@ def test_u3_a_second_signal_ends_at_once_with_what_was_delivered(
     with command.start(*given, STUCK_AT="100") as running:
         until(lambda: "stuck" in command.stderr, running)
         running.send_signal(first)
+        until(lambda: re.search(r"(stop|wait)\w*.*\blast\b", command.stderr), running)
         assert end(running, second) in (128 + first, 128 + second)
     assert "Traceback" not in command.stderr
     kept = read_part(command.folder / f"out{output}.part", f"out{output}")
@@ -367,14 +369,17 @@ def test_u3_a_second_signal_ends_at_once_with_what_was_delivered(
     assert read(command.folder / f"out{output}") == RESULTS
 
 
+@pytest.mark.parametrize("times", [1, 2], ids=["once", "twice, as timeout does"])
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_u3_a_signal_ends_in_order_with_its_code_a_report_and_a_way_to_go_on(
-    number: signal.Signals, command: Command
+    number: signal.Signals, times: int, command: Command
 ) -> None:
     given = [each for each in arguments(several(".jsonl")(command.folder), ".jsonl") if each != "-q"]
     with command.start(*given) as running:
         until(lambda: command.count_seen() >= 60, running)
-        assert end(running, number) == 128 + number
+        for _ in range(times):
+            running.send_signal(number)
+        assert end(running) == 128 + number
     said = command.stderr
     assert "Traceback" not in said
     assert re.search(r"stopped after .*, [1-9]\d* delivered", said)

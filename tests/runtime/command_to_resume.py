@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from my_pipeline.cli import (
@@ -26,6 +27,16 @@ from my_pipeline.pipeline_core import (
 )
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`ending`: of each text."""
+
+    ending: str = ""
+
+
+DEFAULTS = Settings()
 
 
 class Parse(BaseWorker[Row, int]):
@@ -60,9 +71,12 @@ class Expand(BaseWorker[int, Row]):
 class Name(BaseWorker[Row, Row]):
     """Names the rows, many at once. The number in each seventeenth has no name."""
 
+    def __init__(self, ending: str) -> None:
+        self.ending = ending
+
     def process_batch(self, items: list[Row]) -> list[Any]:
         return [
-            row | {"text": f"number {row['n']}, ü"}
+            row | {"text": f"number {row['n']}, ü{self.ending}"}
             if row["n"] % 17
             else FailedItem(row, ValueError(f"{row['n']} has no name"))
             for row in items
@@ -106,7 +120,7 @@ class Last(BaseWorker[Row, Row]):
 
 
 def build_pipeline(
-    settings: object = None,
+    settings: Settings = DEFAULTS,
     *,
     on_error: Literal["stop", "skip"] = "stop",
     on_dead_letter: Callable[[DeadLetter], object] | None = None,
@@ -119,7 +133,7 @@ def build_pipeline(
     )
     manager.add_worker(Parse, name=os.environ.get("RENAMED", "parse"))
     manager.add_worker(Expand, name="expand", workers=3)
-    manager.add_worker(Name, name="name", batch_size=4)
+    manager.add_worker(Name, name="name", batch_size=4, worker_args={"ending": settings.ending})
     manager.add_worker(Shout, name="shout", executor="process")
     manager.add_worker(Ask, name="ask", workers=5)
     if os.environ.get("TOTALS") != "no":
