@@ -42,7 +42,6 @@ class Nameless(BaseWorker[Any, Any]):
 
 
 def build_pipeline(
-    settings: object = None,
     *,
     on_error: Literal["stop", "skip"] = "stop",
     on_dead_letter: Callable[[DeadLetter], object] | None = None,
