@@ -28,6 +28,7 @@ from data_files import PACK, read, write
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="shells, signals and named pipes of POSIX"),
     pytest.mark.timeout(120),
+    pytest.mark.slow,
 ]
 
 # Root reads and writes everything. Without these capabilities it is refused what another user is refused.
@@ -400,7 +401,15 @@ def test_u1_what_is_broken_fails_with_its_file_and_place_and_the_next_input_is_r
     found = letters(command)
     assert len(found) == len(said)
     assert all((letter["stage"], letter["file"]) == ("source", name) for letter in found)
-    assert command.run("run", "-q", name, "next.jsonl") == 1
+
+
+@pytest.mark.parametrize(("name", "content"), [row[:2] for row in BROKEN[::7]], ids=[row[0] for row in BROKEN[::7]])
+def test_u1_what_is_broken_stops_a_run_that_is_not_to_skip_it_in_one_line(
+    name: str, content: bytes | Callable[[], bytes], command: Command
+) -> None:
+    (command.folder / name).write_bytes(content if isinstance(content, bytes) else content())
+    assert command.run("run", "-q", name) == 1
+    assert command.one_line.startswith("error: ")
     assert name in command.one_line
 
 
@@ -647,4 +656,4 @@ def test_a_machine_without_threads_left_is_one_line(workers: str, odd: Command) 
 
 def test_the_command_tells_its_version(command: Command) -> None:
     assert command.run("--version") == 0
-    assert command.stdout.startswith("my-pipeline ")
+    assert command.stdout.startswith("my-pipeline")

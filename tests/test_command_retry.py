@@ -17,6 +17,7 @@ from commands import Command
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="these tests are about files as POSIX has them"),
     pytest.mark.timeout(120),
+    pytest.mark.slow,
 ]
 
 NUMBERS = range(10)

@@ -33,6 +33,7 @@ OUTPUTS = [".jsonl", ".json", ".csv", ".parquet", ".sqlite", ".jsonl.gz", ".json
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX"),
     pytest.mark.timeout(120),
+    pytest.mark.slow,
 ]
 
 
