@@ -93,10 +93,13 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("github", ".github/workflows/", "ci.yml"),
     ("", "src/my_pipeline/", "__init__.py pipeline.py py.typed"),
     ("command", "src/my_pipeline/", "__main__.py cli.py json_logs.py options.py running.py sinks.py sources.py"),
+    ("command", "src/my_pipeline/", "table_writers.py writers.py"),
+    ("command", "src/my_pipeline/", "files.py"),
+    ("full", "src/my_pipeline/", "files.py"),
     ("command full", "src/my_pipeline/", "profiling.py"),
     ("", "src/my_pipeline/observers/", "__init__.py columns.py progress.py report_table.py units.py"),
     ("", "src/my_pipeline/observers/", "advice.py diagnosis.py reading.py run_queue.py service_times.py verdict.py"),
-    ("full", "src/my_pipeline/observers/", "history.py part_file.py report_file.py trace.py"),
+    ("full", "src/my_pipeline/observers/", "history.py report_file.py trace.py"),
     ("full", "src/my_pipeline/observers/", "charts.py report_page.html report_page.py"),
     ("metrics", "src/my_pipeline/observers/", "instruments.py"),
     ("prometheus", "src/my_pipeline/observers/", "prometheus_metrics.py"),
@@ -105,7 +108,7 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("pool", "src/my_pipeline/pipeline_core/", "sub_task_pool.py"),
     ("", "tests/", "conftest.py test_contract.py test_pipeline.py"),
     ("pool", "tests/", "test_contract_of_the_pool.py"),
-    ("command", "tests/", "command_that_hands_on.py test_cli.py test_json_logs.py test_sources.py"),
+    ("command", "tests/", "command_that_hands_on.py test_cli.py test_json_logs.py test_sinks.py test_sources.py"),
     ("command full", "tests/", "test_profiling.py"),
     ("", "tests/observers/", "test_diagnosis.py test_terminal.py"),
     ("full", "tests/observers/", "test_report_file.py test_trace.py"),
@@ -239,6 +242,7 @@ def test_t5_dependencies_are_what_the_code_imports_and_the_group_dev_what_the_re
     code = "\n".join(project.text(file) for file in project.files() if re.match(r"(src/.*|demo)\.py", file))
     imported = set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)) - sys.stdlib_module_names
     needed = {DISTRIBUTIONS.get(module, module) for module in imported - {project.package}}
+    needed |= {"backports.zstd"} if "backports.zstd" in code else set()  # Imported by its name, below Python 3.14.
     assert names_of(settings["project"]["dependencies"]) == needed
     where_needed = set(re.findall(r"^ +(?:from (?=[\w.]+ import )|import (?=[\w.]+$))(\w+)", code, re.MULTILINE))
     extras = names_of(list(itertools.chain(*settings["project"].get("optional-dependencies", {}).values())))

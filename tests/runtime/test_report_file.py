@@ -11,6 +11,7 @@ from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -265,7 +266,7 @@ def test_a_report_that_cannot_be_written_is_an_error_but_hides_none(
         folder.mkdir()
         pipeline = PipelineManager().add_worker(Picky)
         with pytest.raises(raised), ReportFile(Diagnosis(pipeline), folder / "report.json"):  # noqa: PT012
-            folder.rmdir()
+            rmtree(folder)
             list(pipeline.run(items))
     assert "cannot write" in caplog.text
     assert "report.json" in caplog.text

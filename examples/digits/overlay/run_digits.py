@@ -8,7 +8,7 @@ from my_pipeline.contact_sheet import accuracy, contact_sheet
 from my_pipeline.digits import Prediction, Tile, read_digits
 from my_pipeline.model import train
 from my_pipeline.pipeline import build_pipeline
-from my_pipeline.sinks import JsonLinesSink
+from my_pipeline.sinks import Outputs
 
 OUTPUTS = Path("outputs")
 MODEL = OUTPUTS / "model.pickle"
@@ -23,7 +23,8 @@ def main() -> None:
 
     pipeline = build_pipeline(model_file=MODEL)
     held_out: list[Tile] = []
-    with JsonLinesSink(PREDICTIONS) as sink, closing(pipeline.run(read_digits())) as tiles:
+    with Outputs() as outputs, closing(pipeline.run(read_digits())) as tiles:
+        sink = outputs.add(PREDICTIONS, overwrite=True)
         for tile in tiles:
             sink.write(as_json(tile.prediction))
             if tile.prediction.digit.held_out:
