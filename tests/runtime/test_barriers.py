@@ -135,12 +135,8 @@ def test_u5_a_dead_letter_says_which_item_of_the_source_it_came_from(
     for result in results:
         if result != TOTAL and hash(result) % 4 == 0:
             manager.reject(result, ValueError("no room"))
-    known = ordered or serial or not any(kind == "expands" and workers > 1 for kind, workers in drawn)
     for letter in letters:
-        if letter.source_index is None:
-            assert not known or letter.item == TOTAL
-        else:
-            assert letter.source_index == first(letter.item)
+        assert letter.source_index == (None if letter.item == TOTAL else first(letter.item))
     report = manager.report
     assert report.failed == len(letters) == report.skipped
     assert report.rejected == sum(letter.stage == "consumer" for letter in letters)

@@ -56,8 +56,7 @@ class BaseWorker(Generic[In, Out]):
         """The position, among the items of the source, of the one that the item in hand came from, from 0.
 
         Write under it what must be there once, even if an item is processed again: a row of a database, a file. None where
-        that is not known: in a child process, outside of a call, for what an earlier stage's `finish` gave, and in a
-        run without order behind a stage of several workers that yields.
+        that is not known: in a child process, outside of a call, and for what an earlier stage's `finish` gave.
         """
         hand = self._hands.get(get_ident())
         return None if hand is None else self._origin(hand.index)

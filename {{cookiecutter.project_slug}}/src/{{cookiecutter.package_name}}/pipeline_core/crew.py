@@ -49,6 +49,7 @@ class Crew:
         self.roomy = self.executor == "process" and not fixed
         self.batch_size, self.batch_timeout = stage.spec.batch_size or 1, stage.spec.batch_timeout
         self.bell = stage.inbox.bell  # Wakes the loop: for an item, the end, the awaited place, or a worker that left.
+        stage.lane.lineage.ordered = self.ordered
         self.ordering = Waits()  # Of the loop, for the head of the order.
         self.in_hand, self.held = set[Place](), 0  # And how many items these are.
         self.window: deque[Place] = deque()  # All places in order; without order, those that have news.
@@ -200,8 +201,10 @@ class Crew:
                     place.done[0] = stream.left
                 else:
                     if ready:
-                        self.lane.lineage.mixed = not self.ordered
-                        yield Part, stream.burst(len(stream))[1]
+                        number, parts = stream.burst(len(stream))
+                        if not self.ordered:
+                            self.lane.lineage.handed_on([place.end - self._count(place.items)] * number)
+                        yield Part, parts
                     return False
             self._move(place, 1)
             number = len(place.done)

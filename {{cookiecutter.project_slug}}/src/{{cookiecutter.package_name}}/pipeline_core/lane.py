@@ -61,7 +61,7 @@ class Lane:
                         output = Raised(error)
                     if output is None:
                         self.filtered += 1
-                        self.lineage.note(self.emitted, self.index)
+                        self.note()
                     elif id(type(output)) in SPECIAL:
                         outputs = self.hand_on(output, item)
                         item = output = NOTHING  # The item is counted there.
@@ -107,7 +107,8 @@ class Lane:
                     if last is NOTHING:
                         yield output
                         self.surplus += 1
-                        self.lineage.note(self.emitted, self.index)
+                        if counter != "parts":  # Else it is counted below.
+                            self.note()
                     del output
             if last is None:
                 counter = "filtered"
@@ -121,8 +122,12 @@ class Lane:
                     yield travelling
         finally:
             setattr(self, counter, getattr(self, counter) + 1)
-            self.lineage.note(self.emitted, self.index)
+            self.note()
             outcome = last = None  # The traceback of an error may refer to this frame.
+
+    def note(self) -> None:
+        """Note from which item the next output comes."""
+        self.lineage.note(self.emitted, self.index + (0 if self.lineage.ordered else self.parts))
 
     def abandon(self, items: Collection[Any]) -> None:
         """Count items that will not be processed as aborted."""

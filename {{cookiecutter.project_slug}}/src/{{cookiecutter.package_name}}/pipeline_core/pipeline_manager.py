@@ -265,6 +265,10 @@ class PipelineManager:
         return tuple(self._plan.stages)
 
     @property
+    def ordered(self) -> bool:
+        return self._plan.ordered
+
+    @property
     def stage_names(self) -> list[str]:
         return [spec.name for spec in self._plan.stages]
 
