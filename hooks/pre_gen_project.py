@@ -16,18 +16,18 @@ MAX_NAME = 40
 MAX_TEXT = 200
 MAX_SHOWN = 60  # Characters of a bad value that stand in the line about it.
 PROJECT_MODULES = {  # Of all answers together, so that an answer can change later.
-    *("cli", "json_logs", "main", "observers", "options", "pipeline", "pipeline_core", "profiling"),
-    *("running", "sinks", "sources", "stages"),
+    *("cli", "inputs", "json_logs", "main", "observers", "options", "pipeline", "pipeline_core", "profiling"),
+    *("readers", "running", "sinks", "sources", "stages", "table_readers"),
 }
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
 NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
 # Packages and commands that the project has, or installs, or that come with a later Python.
 TAKEN_NAMES = (
-    "annotated_doc annotationlib build cfgv click compression conftest contourpy cycler dateutil demo distlib"
-    " filelock fonttools hatchling identify iniconfig kiwisolver librt markdown_it matplotlib mdurl mpl_toolkits"
+    "annotated_doc annotationlib backports build cfgv click compression conftest contourpy cycler dateutil demo distlib"
+    " filelock fonttools fsspec hatchling identify iniconfig kiwisolver librt markdown_it matplotlib mdurl mpl_toolkits"
     " mypy mypy_extensions mypyc nodeenv numpy opentelemetry packaging pathspec pil pip platformdirs pluggy"
-    " pre_commit prometheus_client pygments pylab pyparsing pyproject_hooks pytest python python3 rich ruff"
-    " shellingham six test tests trove_classifiers typer typing_extensions uv virtualenv yaml"
+    " pre_commit prometheus_client pyarrow pygments pylab pyparsing pyproject_hooks pytest python python3 rich ruff"
+    " s3fs shellingham six test tests trove_classifiers typer typing_extensions uv virtualenv yaml"
 )
 TAKEN = set(TAKEN_NAMES.split())
 WINDOWS_DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}

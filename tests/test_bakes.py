@@ -93,6 +93,7 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("github", ".github/workflows/", "ci.yml"),
     ("", "src/my_pipeline/", "__init__.py pipeline.py py.typed"),
     ("command", "src/my_pipeline/", "__main__.py cli.py json_logs.py options.py running.py sinks.py sources.py"),
+    ("command", "src/my_pipeline/", "inputs.py readers.py table_readers.py"),
     ("command full", "src/my_pipeline/", "profiling.py"),
     ("", "src/my_pipeline/observers/", "__init__.py columns.py progress.py report_table.py units.py"),
     ("", "src/my_pipeline/observers/", "advice.py diagnosis.py reading.py run_queue.py service_times.py verdict.py"),
