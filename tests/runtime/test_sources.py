@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("my_pipeline.sources", reason="this project has no command")
 
-from my_pipeline.pipeline_core import DeadLetter, FailedItem
+from my_pipeline.pipeline_core import FailedItem
 from my_pipeline.sources import Format, Place, Source
 
 
@@ -276,31 +276,3 @@ def test_the_lines_of_large_inputs_are_not_counted(folder: Path, monkeypatch: py
     monkeypatch.setattr("my_pipeline.sources.COUNTED", 5)
     assert Source([str(folder / "b.jsonl")]).total() == 1
     assert Source([str(folder / "a.jsonl")]).total() is None
-
-
-def test_dead_letters_come_back_by_the_stage_that_failed(tmp_path: Path) -> None:
-    letters = [
-        DeadLetter("b", 3, {"x": 1}, ValueError("no"), 1, ""),
-        DeadLetter("source", 1, "{oops", ValueError("no"), 1, ""),
-        DeadLetter("source", 2, '{"mended": 1}', ValueError("no"), 1, ""),
-        DeadLetter("a", 3, {1, 2}, ValueError("no"), 1, ""),
-    ]
-    with Outputs() as outputs:
-        dead = outputs.add(tmp_path / "dead.jsonl")
-        for letter in letters:
-            dead.keep(letter)
-    groups, lost = read_dead_letters(tmp_path / "dead.jsonl", ["a", "b"])
-    assert list(groups) == ["source", "b"]
-    assert groups["b"] == [{"x": 1}]
-    assert isinstance(groups["source"][0], FailedItem)
-    assert groups["source"][1] == {"mended": 1}
-    assert [letter["repr"] for letter in lost] == ["{1, 2}"]
-
-
-@pytest.mark.parametrize(
-    "line", ["1", "[]", "x", '{"stage": "c", "item": 1}', '{"item": 1}', '{"stage": [], "item": 1}']
-)
-def test_what_is_no_dead_letter_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
-    (tmp_path / "dead.jsonl").write_text(line)
-    with pytest.raises(ValueError, match="line 1, is no dead letter of the stages a, b"):
-        read_dead_letters(tmp_path / "dead.jsonl", ["a", "b"])

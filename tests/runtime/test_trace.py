@@ -326,7 +326,7 @@ def test_a_disk_that_is_full_is_said_at_the_end_and_the_run_goes_on(
     files: list[File] = []
 
     def open_file(*arguments: Any, **keywords: Any) -> File:
-        files.append(File(open(*arguments, **keywords)))
+        files.append(File(open(*arguments, **keywords)))  # noqa: SIM115
         return files[-1]
 
     with monkeypatch.context() as patch:
