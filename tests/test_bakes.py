@@ -95,7 +95,7 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("command", "src/my_pipeline/", "__main__.py cli.py configuration.py json_logs.py options.py"),
     ("command", "src/my_pipeline/", "running.py sinks.py sources.py streams.py"),
     ("command full", "src/my_pipeline/", "profiling.py"),
-    ("", "src/my_pipeline/observers/", "__init__.py columns.py progress.py report_table.py units.py"),
+    ("", "src/my_pipeline/observers/", "__init__.py columns.py live_table.py progress.py report_table.py units.py"),
     ("", "src/my_pipeline/observers/", "advice.py diagnosis.py reading.py run_queue.py service_times.py verdict.py"),
     ("full", "src/my_pipeline/observers/", "history.py part_file.py report_file.py trace.py"),
     ("full", "src/my_pipeline/observers/", "charts.py report_page.html report_page.py"),
