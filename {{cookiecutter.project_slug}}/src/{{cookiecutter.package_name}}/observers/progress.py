@@ -6,11 +6,14 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from threading import Event, Thread
 from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.live import Live
+from rich.table import Table
+from rich.text import Text
 
 from ..pipeline_core import PipelineManager
 from .live_table import Glance, live_table
@@ -23,6 +26,21 @@ LOG_EVERY = 10.0  # seconds between two log lines
 RECENT = 5.0  # seconds over which rates and busy shares are taken
 
 Total = Callable[[], int | None]
+
+
+class NotebookLive:
+    """What Live is for a terminal. Rich's own needs ipywidgets in a notebook, and this does not."""
+
+    def start(self) -> None:
+        self._shown = import_module("IPython.display").display(Text(), display_id=True)
+
+    def update(self, table: RenderableType, *, refresh: bool) -> None:
+        grid = Table.grid()  # A notebook can show one, and not any renderable.
+        grid.add_row(table)
+        self._shown.update(grid)
+
+    def stop(self) -> None:
+        self._shown.update(Text())
 
 
 class Progress:
@@ -42,8 +60,10 @@ class Progress:
         self._seen = deque([(pipeline.report, 0)])  # Reports of the last seconds, each with the items done.
         self._over = Event()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
-        self._live: Live | None = None
-        if live and (console.is_terminal or console.is_jupyter):
+        self._live: Live | NotebookLive | None = None
+        if live and console.is_jupyter:
+            self._live = NotebookLive()
+        elif live and console.is_terminal:
             printed = sys.stdout is sys.stderr or (sys.stdout is not None and sys.stdout.isatty())
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=printed)
 
