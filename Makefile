@@ -13,7 +13,7 @@ test: .venv/ready lint  ## All tests.
 
 # Every variation of a kind of fault, and whole processes: what `make test` has and `make test-fast` has not.
 LONG := any_batch any_executor children command_corners cost_of_failures ctrl_c_is_nobodys errors_are_values fast_stops \
-	faults finish order_of_failures profiling prometheus_metrics rates refusals time_limits ways_to_leave when
+	faults finish notebook order_of_failures profiling prometheus_metrics rates refusals time_limits ways_to_leave when
 IGNORED := $(LONG:%=--ignore=tests/runtime/test_%.py)
 
 test-fast: .venv/ready  ## What takes seconds: no installation, little stress.

@@ -98,7 +98,7 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("command", "src/my_pipeline/", "files.py"),
     ("full", "src/my_pipeline/", "files.py"),
     ("command full", "src/my_pipeline/", "profiling.py"),
-    ("", "src/my_pipeline/observers/", "__init__.py columns.py progress.py report_table.py units.py"),
+    ("", "src/my_pipeline/observers/", "__init__.py columns.py live_table.py progress.py report_table.py units.py"),
     ("", "src/my_pipeline/observers/", "advice.py diagnosis.py reading.py run_queue.py service_times.py verdict.py"),
     ("full", "src/my_pipeline/observers/", "history.py report_file.py trace.py"),
     ("full", "src/my_pipeline/observers/", "charts.py report_page.html report_page.py"),

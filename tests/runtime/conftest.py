@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 # Every variation of a kind of fault: a part of the long round.
 LONG = {"any_batch", "any_executor", "children", "cost_of_failures", "errors_are_values", "fast_stops", "finish"}
-LONG |= {"rates", "refusals", "time_limits", "ways_to_leave", "when"}
+LONG |= {"notebook", "rates", "refusals", "time_limits", "ways_to_leave", "when"}
 
 
 @pytest.hookimpl(tryfirst=True)

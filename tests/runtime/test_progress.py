@@ -67,6 +67,11 @@ def plain(watching: Progress, width: int = 100) -> str:
     return shown(console)
 
 
+def unfolded(table: str) -> str:
+    """The names, each as a whole: a long one goes on in the next line."""
+    return "".join(line.split("  ")[0].strip() for line in table.splitlines())
+
+
 def test_with_a_total_it_ends_at_100_percent_filtered_and_failed_items_included() -> None:
     pipeline = mixed()
     watching = Progress(pipeline, terminal(), lambda: 500)
@@ -104,8 +109,39 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     watching = Progress(pipeline, console, lambda: 50)
     with watching:
         list(pipeline.run(range(50)))
-    assert all(len(line.rstrip()) <= width for line in plain(watching, width).splitlines())
-    assert ("failed" in plain(watching, width)) == (width >= progress.NARROW)
+    table = plain(watching, width)
+    assert all(len(line.rstrip()) <= width for line in table.splitlines())
+    assert all(words in table for words in ("mixed", "100%", "50/50", "/s", "slow", "quick", "busy"))
+    assert ("failed" in table) == (width >= 40)
+    assert "…" not in table
+
+
+@pytest.mark.parametrize("stages", [1, 32])
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_it_fits_any_terminal_and_shows_the_busiest_stages_by_their_whole_names(
+    width: int, stages: int, gate: threading.Event, until: Until
+) -> None:
+    """The fifth from the end works all the time, and the others have nothing to do."""
+    names = [f"{'long_' * 5}name_{number:02}" for number in range(stages)]
+    busy = names[-5:][0]
+    pipeline = PipelineManager(name="p" * 40)
+    for name in names:
+        pipeline.add_worker(Held, name=name, worker_args={"gate": gate, "held": name == busy})
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, height=24, _environ={})
+    watching = Progress(pipeline, console, lambda: 10)
+    pipeline.start(range(10))
+    until(lambda: busy in unfolded(plain(watching, width)))
+    lines = plain(watching, width).splitlines()
+    gate.set()
+    pipeline.wait_for_completion()
+    assert all(len(line.rstrip()) <= width for line in lines)
+    assert len(lines) <= 23
+    text = unfolded("\n".join(lines))
+    assert "p" * 40 in text
+    shown = sum(name in text for name in names)
+    hidden = re.search(r"and (\d+) more, *at most \d+% busy", " ".join(lines))
+    assert shown + int(hidden[1] if hidden else 0) == stages
+    assert (hidden is None) == (stages == 1)
 
 
 def test_no_color_means_none(until: Until) -> None:
@@ -170,11 +206,11 @@ def test_a_total_that_cannot_be_found_out_is_none() -> None:
 class Held(BaseWorker[int, int]):
     """Waits at number 0."""
 
-    def __init__(self, gate: threading.Event) -> None:
-        self.gate = gate
+    def __init__(self, gate: threading.Event, held: bool = True) -> None:
+        self.gate, self.held = gate, held
 
     def process_item(self, item: int) -> int:
-        if item == 0:
+        if item == 0 and self.held:
             self.gate.wait()
         return item
 

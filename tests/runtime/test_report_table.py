@@ -58,11 +58,11 @@ def test_it_says_what_became_of_the_items_and_what_limits_the_run(reading: Readi
     assert " ".join(said.split()).endswith(advise(reading))
 
 
-@pytest.mark.parametrize("width", [40, 80, 100, 140])
+@pytest.mark.parametrize("width", [20, 30, 40, 80, 100, 140, 200])
 def test_it_fits_the_terminal_with_every_number(width: int, reading: Reading) -> None:
     lines = text(reading, width).splitlines()
     assert max(len(line.rstrip()) for line in lines) <= width
-    words = "a_stage_with_a_l", "received", "filtered", "busy", "input", "p50", "p99", "2,000", "1,500"
+    words = "a_stage_with_a_l"[:width], "received", "filtered", "busy", "input", "p50", "p99", "2,000", "1,500"
     assert all(any(word in line for line in lines) for word in words)
     assert "…" not in "".join(lines)
 
@@ -118,3 +118,19 @@ def test_columns_for_what_is_seldom_fit_too(width: int) -> None:
     assert max(len(line.rstrip()) for line in lines) <= width
     assert all(any(word in line for line in lines) for word in ("passed", "replaced", "rate", "30", "40"))
     assert "…" not in "".join(lines)
+
+
+@pytest.mark.parametrize("width", [20, 40, 80, 200])
+def test_32_stages_have_all_their_names_and_units(width: int) -> None:
+    pipeline = PipelineManager(name="p" * 40)
+    names = [f"{'long_' * 5}{number:02}" for number in range(32)]
+    for name in names:
+        pipeline.add_worker(Drops if name == names[0] else Slow, name=name)
+    diagnosis = Diagnosis(pipeline)
+    list(pipeline.run(range(40)))
+    said = text(diagnosis.reading(), width)
+    assert max(len(line.rstrip()) for line in said.splitlines()) <= width
+    assert "…" not in said
+    begins = "".join(line.split("  ")[0].strip() for line in said.splitlines())  # A long name goes on in the next line.
+    assert all(name in begins for name in names)
+    assert len(re.findall(r"\d [mµ]?s\b", said)) >= 3 * 32

@@ -6,39 +6,41 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
+from importlib import import_module
 from threading import Event, Thread
-from typing import NamedTuple, Self
+from typing import Self
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ..pipeline_core import PipelineManager, PipelineReport
-from .columns import LEAST
-from .reading import finished, shares_between
-from .report_table import bar
-from .units import duration, rate
+from ..pipeline_core import PipelineManager
+from .live_table import Glance, live_table
+from .reading import finished
 
 logger = logging.getLogger(__package__)
 
 REFRESHES = 4  # a second, of the live table
 LOG_EVERY = 10.0  # seconds between two log lines
 RECENT = 5.0  # seconds over which rates and busy shares are taken
-SOMETIMES = {"rate": "waiting_for_rate", "passed": "passed", "replaced": "replaced"}  # Where there is something to see.
-NARROW = 70  # Columns of a terminal: a narrower one does not show what matters least.
 
 Total = Callable[[], int | None]
 
 
-class Glance(NamedTuple):
-    """How far a run is: its report now and some seconds ago, items done, items a second since then, and the time left."""
+class NotebookLive:
+    """What Live is for a terminal. Rich's own needs ipywidgets in a notebook, and this does not."""
 
-    before: PipelineReport
-    now: PipelineReport
-    done: int
-    speed: float
-    left: str
+    def start(self) -> None:
+        self._shown = import_module("IPython.display").display(Text(), display_id=True)
+
+    def update(self, table: RenderableType, *, refresh: bool) -> None:
+        grid = Table.grid()  # A notebook can show one, and not any renderable.
+        grid.add_row(table)
+        self._shown.update(grid)
+
+    def stop(self) -> None:
+        self._shown.update(Text())
 
 
 class Progress:
@@ -58,8 +60,10 @@ class Progress:
         self._seen = deque([(pipeline.report, 0)])  # Reports of the last seconds, each with the items done.
         self._over = Event()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
-        self._live: Live | None = None
-        if live and (console.is_terminal or console.is_jupyter):
+        self._live: Live | NotebookLive | None = None
+        if live and console.is_jupyter:
+            self._live = NotebookLive()
+        elif live and console.is_terminal:
             printed = sys.stdout is sys.stderr or (sys.stdout is not None and sys.stdout.isatty())
             self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=printed)
 
@@ -83,8 +87,8 @@ class Progress:
                     self._live.update(self.table(), refresh=True)
                 else:
                     glance = self._glance()
-                    numbers, failed = self._numbers(glance), glance.now.failed
-                    logger.info("%s: %s, %d failed", self._pipeline.name, numbers, failed)
+                    numbers = " ".join(glance.numbers())
+                    logger.info("%s: %s, %d failed", self._pipeline.name, numbers, glance.now.failed)
 
     @cached_property
     def _total(self) -> int | None:
@@ -94,47 +98,7 @@ class Progress:
 
     def table(self) -> RenderableType:
         """The whole run, and a row a stage, as of now."""
-        glance, width = self._glance(), self._console.width
-        narrow = width < NARROW
-        headings = ["", "in", "queue", "busy"] if narrow else ["", "in", "out", "queue", "busy", "failed"]
-        for heading, number in SOMETIMES.items():
-            if not narrow and any(getattr(stage, number) >= LEAST for stage in glance.now.stages):
-                headings.append(heading)
-        table = Table.grid(padding=(0, 2, 0, 0))
-        for heading in headings:
-            table.add_column(justify="right" if heading else "left", overflow="ellipsis", no_wrap=True)
-        table.add_row(*headings, style="dim")
-        for before, stage in zip(glance.before.stages, glance.now.stages, strict=True):
-            shares = shares_between(before, stage)
-            cells: dict[str, RenderableType] = {
-                "": Text(stage.name),
-                "in": f"{stage.received:,}",
-                "out": f"{stage.emitted:,}",
-                "queue": bar(stage.queued / stage.queue_size),
-                "busy": f"{shares['busy']:.0%}",
-                "rate": f"{shares['waiting_for_rate']:.0%}",
-                "passed": f"{stage.passed:,}",
-                "replaced": f"{stage.replaced:,}",
-                "failed": Text(f"{stage.failed:,}", style="red" if stage.failed else "dim"),
-            }
-            table.add_row(*(cells[heading] for heading in headings))
-        numbers = self._numbers(glance, narrow)
-        if self._total and not narrow:
-            numbers = f"{bar(glance.done / self._total, min(30, width - 50))} {numbers}"
-        name = Text(self._pipeline.name, style="bold")
-        name.truncate(max(8, width - len(numbers) - 1), overflow="ellipsis")
-        return Group(Text.assemble(name, " ", numbers, no_wrap=True, overflow="ellipsis"), table)
-
-    def _numbers(self, glance: Glance, narrow: bool = False) -> str:
-        """How far the whole run is."""
-        done = f"{glance.done:,}"
-        if not self._total:
-            done += " items"
-        elif narrow:
-            done = f"{glance.done / self._total:.0%} {done}"
-        else:
-            done = f"{glance.done / self._total:.0%} {done}/{self._total:,}"
-        return f"{done} {rate(glance.speed)}/s {glance.left}".rstrip()
+        return live_table(self._pipeline.name, self._glance(), self._console)
 
     def _glance(self) -> Glance:
         report, highest = self._pipeline.report, self._seen[-1][1]
@@ -147,4 +111,4 @@ class Progress:
         speed = (done - done_before) / max(report.seconds - before.seconds, 1e-9)
         remaining = (self._total or 0) - done
         known = self._total and speed and found >= highest and remaining >= 0
-        return Glance(before, report, done, speed, f"{duration(remaining / speed)} left" if known else "")
+        return Glance(before, report, done, speed, self._total, remaining / speed if known else None)

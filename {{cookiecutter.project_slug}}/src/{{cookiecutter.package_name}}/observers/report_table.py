@@ -1,6 +1,6 @@
 """The report of a run for a terminal: a table with a row a stage, and what limits the run."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.cells import cell_len
@@ -14,6 +14,7 @@ from .reading import Reading
 from .units import duration, rate
 
 BETWEEN = 2  # Columns of the terminal between two columns of a table.
+NARROW = 40  # Columns of a terminal: a narrower one has no room for a table.
 NAME = 16  # Columns of the terminal that a name has at least; a longer one is folded where there is no more room.
 
 
@@ -30,13 +31,42 @@ class ReportTable:
         filtered = f", {dropped:,} filtered" if dropped else ""
         counted = f"{reading.delivered:,} delivered{filtered}, {reading.failed:,} failed{speed}"
         yield Text(f"{reading.name}: {reading.state} after {duration(reading.seconds)}, {counted}")
-        room = options.max_width - min(max(map(cell_len, names), default=0), max(NAME, options.max_width // 3))
-        of_items, of_time = counts(reading.stages), times(reading.stages)
-        together = list(_parts(of_items | of_time, room))
-        for columns in together if len(together) == 1 else (*_parts(of_items, room), *_parts(of_time, room)):
-            yield table(names, columns)
+        yield StageTables(names, counts(reading.stages), times(reading.stages))
         if reading.items_per_second:
             yield Text(advise(reading))
+
+
+class StageTables:
+    """Renders groups of columns with a row a stage: in one table if the terminal is wide enough, otherwise in one for each group,
+    or more. A narrow terminal gets a list for each stage."""
+
+    def __init__(self, names: Sequence[str], *groups: Columns) -> None:
+        self.names, self.groups = names, groups
+        self.columns = {heading: texts for group in groups for heading, texts in group.items()}
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width
+        if width < NARROW:
+            for row, name in enumerate(self.names):
+                yield Text(name, style="bold", overflow="fold")
+                yield _list(self.columns, row)
+            return
+        room = width - min(max(map(cell_len, self.names), default=0), max(NAME, width // 3))
+        parts = list(_parts(self.columns, room))
+        if len(parts) > 1:
+            parts = [part for group in self.groups for part in _parts(group, room)]
+        for part in parts:
+            yield _table(self.names, part)
+
+
+def _list(columns: Columns, row: int) -> Table:
+    """What each column says of one stage, a line each."""
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(overflow="fold")
+    grid.add_column(overflow="fold", justify="right")
+    for heading, texts in columns.items():
+        grid.add_row(heading.replace("\n", " "), texts[row])
+    return grid
 
 
 def _parts(columns: Columns, room: int) -> Iterator[Columns]:
@@ -51,12 +81,12 @@ def _parts(columns: Columns, room: int) -> Iterator[Columns]:
     yield part
 
 
-def table(names: list[str], columns: Columns) -> Table:
-    """A row for each name, with what each column says of it."""
+def _table(names: Sequence[str], columns: Columns) -> Table:
+    """A row for each name, with what each column says of it. A column that is alone may be wider than the terminal."""
     grid = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     grid.add_column("stage", overflow="fold", min_width=min(max(map(len, names), default=0), NAME), vertical="bottom")
     for heading in columns:
-        grid.add_column(heading, justify="right", no_wrap=True, vertical="bottom")
+        grid.add_column(heading, justify="right", no_wrap=len(columns) > 1, overflow="fold", vertical="bottom")
     for texts in zip(names, *columns.values(), strict=True):
         grid.add_row(*texts)
     return grid
