@@ -13,6 +13,7 @@ sys.modules["my_pipeline.pipeline_core"] = pipeline_core  # In a project, it lie
 from my_pipeline.digits import Digit, Prediction, read_digits  # noqa: E402
 from my_pipeline.model import train  # noqa: E402
 from my_pipeline.pipeline import build_pipeline  # noqa: E402
+from my_pipeline.settings import Settings  # noqa: E402
 from my_pipeline.stages.model_inference import ModelInferenceWorker  # noqa: E402
 from my_pipeline.stages.post_processing import PostProcessingWorker  # noqa: E402
 from my_pipeline.stages.pre_processing import PreProcessingWorker  # noqa: E402
@@ -44,7 +45,7 @@ class Digits:
 
     def seconds_as_shipped(self) -> float:
         start = time.perf_counter()
-        results = list(build_pipeline(model_file=self._model).run(self._raw))
+        results = list(build_pipeline(Settings(self._model)).run(self._raw))
         seconds = time.perf_counter() - start
         assert [tile.prediction.digit.index for tile in results] == [raw.index for raw in self._raw]
         return seconds

@@ -32,6 +32,9 @@ assert [(stage.processed, stage.passed) for stage in pipeline.report.stages] == 
     "Totals at the end": """
 assert totals == [{"country": "FI", "total": 2}, {"country": "NO", "total": 6}]
 """,
+    "A value from outside": """
+assert (kept, list(build_pipeline().run([0.6, 0.4]))) == ([0.8], [0.6])
+""",
     "A GPU for each worker": """
 assert [item for item, _ in predictions] == [f"image {number}" for number in range(1000)]
 assert {device for _, device in predictions} <= {"cuda:0", "cuda:1"}

@@ -39,15 +39,15 @@ def test_t7_update_brings_the_template_and_keeps_the_stages(
     call("git init -q", project.path, git)
     mine = "# Written by the user.\n"
     package, source = "src/my_pipeline", "src/{{cookiecutter.package_name}}"
-    own = [f"{package}/pipeline.py", f"{package}/stages/model_inference.py"]
+    own = [f"{package}/pipeline.py", f"{package}/settings.py", f"{package}/stages/model_inference.py"]
     own += ["tests/test_pipeline.py", "tests/stages/test_model_inference.py"]
     for file in own:
         (project.path / file).write_text(mine)
     commit(project.path, git)
     call("cruft check", project.path, git)
 
-    newer = [f"{source}/pipeline_core/report.py", f"{source}/pipeline.py", f"{source}/stages/stage_name.py"]
-    newer += ["tests/test_pipeline.py", "tests/stages/test_stage_name.py"]
+    newer = [f"{source}/pipeline_core/report.py", f"{source}/pipeline.py", f"{source}/settings.py"]
+    newer += [f"{source}/stages/stage_name.py", "tests/test_pipeline.py", "tests/stages/test_stage_name.py"]
     for path in (checkout / "{{cookiecutter.project_slug}}" / file for file in newer):
         path.write_text(path.read_text(encoding="utf-8") + "\n# Newer.\n", encoding="utf-8")
     commit(checkout, git)
@@ -95,4 +95,5 @@ def test_t7_an_answer_can_be_changed_by_an_update(
         assert [file for file in fresh.files() - YOURS if project.text(file) != fresh.text(file)] == []
 
 
-YOURS = {"src/my_pipeline/pipeline.py", "tests/test_pipeline.py"}  # Which an update leaves as they are.
+# Which an update leaves as they are.
+YOURS = {"src/my_pipeline/pipeline.py", "src/my_pipeline/settings.py", "tests/test_pipeline.py"}

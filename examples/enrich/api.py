@@ -1,6 +1,6 @@
 """An HTTP API on this machine, as others are: slow, with a limited rate, and broken now and then.
 
-python api.py COMMAND [ARGUMENT…]   # serves while the command runs, which finds the address in API_URL
+python api.py COMMAND [ARGUMENT…]   # serves while the command runs, which finds the address in two variables
 python api.py --records             # prints 2,000 records to enrich, as JSON Lines
 """
 
@@ -96,7 +96,8 @@ async def serve_while(command: list[str]) -> int:
     api, start = Api(), perf_counter()
     async with await asyncio.start_server(api.connected, "127.0.0.1", 0) as server:
         host, port = server.sockets[0].getsockname()
-        process = await asyncio.create_subprocess_exec(*command, env=os.environ | {"API_URL": f"http://{host}:{port}"})
+        told = dict.fromkeys(("API_URL", "MY_PIPELINE_SET_URL"), f"http://{host}:{port}")  # By hand, and the pipeline.
+        process = await asyncio.create_subprocess_exec(*command, env=os.environ | told)
         code, seconds = await process.wait(), perf_counter() - start
     answers = ", ".join(f"{number} x {status}" for status, number in sorted(api.statuses.items())) or "nobody asked"
     print(f"api: {answers}; the longest in {api.longest:.1f} s; all in {seconds:.1f} s", file=sys.stderr)

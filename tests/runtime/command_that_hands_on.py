@@ -1,6 +1,7 @@
 """The command around stages that hand every item on: what its tests run, whatever the project's own stages do."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from my_pipeline.cli import (
@@ -13,6 +14,17 @@ from my_pipeline.pipeline_core import (
 )
 
 
+@dataclass(frozen=True)
+class Settings:
+    """`name`: of the first stage."""
+
+    name: str = "first"
+    workers: int = 1
+
+
+DEFAULTS = Settings()
+
+
 class HandOn(BaseWorker[Any, Any]):
     """Fails on the item "bad"."""
 
@@ -23,10 +35,14 @@ class HandOn(BaseWorker[Any, Any]):
 
 
 def build_pipeline(
-    *, on_error: Literal["stop", "skip"] = "stop", on_dead_letter: Callable[[DeadLetter], object] | None = None
+    settings: Settings = DEFAULTS,
+    *,
+    on_error: Literal["stop", "skip"] = "stop",
+    on_dead_letter: Callable[[DeadLetter], object] | None = None,
 ) -> PipelineManager:
     manager = PipelineManager(on_error=on_error, on_dead_letter=on_dead_letter)
-    return manager.add_worker(HandOn, name="first").add_worker(HandOn, name="last")
+    manager.add_worker(HandOn, name=settings.name, workers=settings.workers)
+    return manager.add_worker(HandOn, name="last")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ def text(reading: Reading, width: int) -> str:
 
 def test_it_says_what_became_of_the_items_and_what_limits_the_run(reading: Reading) -> None:
     said = text(reading, 200)
-    assert re.match(r"numbers: completed after .+, 1,500 delivered, 0 failed, .+ items/s\n", said)
+    assert re.match(r"numbers: completed after .+, 1,500 delivered, 500 filtered, 0 failed, .+ items/s\n", said)
     assert re.search(r"a_stage_with_a_long_name +2 +2,000 +1,500 +500 ", said)
     assert "failed " not in said.split("\n", 1)[1]
     assert " ".join(said.split()).endswith(advise(reading))

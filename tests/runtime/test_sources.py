@@ -1,11 +1,9 @@
-"""Where items come from, and where results go: all that a project's own tests of them leave out, too."""
+"""Where items come from: all that a project's own tests of them leave out, too."""
 
 import gzip
 import json
 import os
-import threading
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -14,7 +12,7 @@ import pytest
 pytest.importorskip("my_pipeline.sources", reason="this project has no command")
 
 from my_pipeline.pipeline_core import DeadLetter, FailedItem
-from my_pipeline.sinks import JsonLinesSink, as_json, letter_as_json
+from my_pipeline.sinks import Outputs
 from my_pipeline.sources import Format, Source, read_dead_letters
 
 
@@ -160,9 +158,10 @@ def test_dead_letters_come_back_by_the_stage_that_failed(tmp_path: Path) -> None
         DeadLetter("source", 2, '{"mended": 1}', ValueError("no"), 1, ""),
         DeadLetter("a", 3, {1, 2}, ValueError("no"), 1, ""),
     ]
-    with JsonLinesSink(tmp_path / "dead.jsonl") as sink:
+    with Outputs() as outputs:
+        dead = outputs.add(tmp_path / "dead.jsonl")
         for letter in letters:
-            sink.write(letter_as_json(letter))
+            dead.keep(letter)
     groups, lost = read_dead_letters(tmp_path / "dead.jsonl", ["a", "b"])
     assert list(groups) == ["source", "b"]
     assert groups["b"] == [{"x": 1}]
@@ -178,62 +177,3 @@ def test_what_is_no_dead_letter_is_refused_with_its_line(line: str, tmp_path: Pa
     (tmp_path / "dead.jsonl").write_text(line)
     with pytest.raises(ValueError, match="line 1, is no dead letter of the stages a, b"):
         read_dead_letters(tmp_path / "dead.jsonl", ["a", "b"])
-
-
-def test_a_sink_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    path.write_text("before")
-    with suppress(RuntimeError), JsonLinesSink(path) as sink:
-        sink.write(1)
-        raise RuntimeError
-    assert (path.read_text(), (tmp_path / "out.jsonl.part").read_text()) == ("before", "1\n")
-    with JsonLinesSink(path) as sink:
-        sink.write({"half a pair": "\ud800", "é": 1})
-        with pytest.raises(TypeError):
-            sink.write({2})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"half a pair": "\ud800", "é": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
-
-
-def test_a_result_is_in_the_file_while_the_next_one_is_waited_for(
-    tmp_path: Path, until: Callable[[Callable[[], object]], None]
-) -> None:
-    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
-        written = ""
-        for number in range(3):
-            sink.write(number)
-            written += f"{number}\n"
-            until(lambda: (tmp_path / "out.jsonl.part").read_text() == written)  # noqa: B023
-
-
-def test_many_results_are_written_whole_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("my_pipeline.sinks.MOST", 1000)  # So that the sink is full now and then.
-    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
-        for number in range(20_000):
-            sink.write(number)
-    assert (tmp_path / "out.jsonl").read_text().split() == [str(number) for number in range(20_000)]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, which Linux has")
-def test_a_result_that_cannot_be_written_is_said_at_once_and_raised() -> None:
-    told = threading.Event()
-    sink = JsonLinesSink(Path("/dev/full"))
-    sink.on_error = told.set
-    sink.__enter__()
-    sink.write(1)
-    assert told.wait(10)
-    with pytest.raises(OSError, match="No space left"):
-        sink.write(2)
-    with pytest.raises(OSError, match="No space left"):
-        sink.__exit__(None, None, None)
-
-
-def test_values_are_written_as_json_dumps_writes_them(tmp_path: Path) -> None:
-    values = ["é\n", 1.5, 1e300, -0.0, None, True, [], {}, {1: 2, None: 3, "é": ["\x00", '"']}, (1, 2), 10**40]
-    assert [as_json(value) for value in values] == [json.dumps(value, ensure_ascii=False) for value in values]
-    circle: list[object] = []
-    circle.append(circle)
-    for value in ({1, 2}, {(1, 2): 3}, circle):
-        with pytest.raises((TypeError, ValueError)):
-            as_json(value)
-    assert as_json([1]) == "[1]"  # What failed before leaves nothing behind.

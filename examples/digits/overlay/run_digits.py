@@ -8,7 +8,8 @@ from my_pipeline.contact_sheet import accuracy, contact_sheet
 from my_pipeline.digits import Prediction, Tile, read_digits
 from my_pipeline.model import train
 from my_pipeline.pipeline import build_pipeline
-from my_pipeline.sinks import JsonLinesSink
+from my_pipeline.settings import Settings
+from my_pipeline.sinks import Outputs
 
 OUTPUTS = Path("outputs")
 MODEL = OUTPUTS / "model.pickle"
@@ -21,9 +22,10 @@ def main() -> None:
     train(MODEL)
     print(f"trained     in {perf_counter() - start:.2f} s")
 
-    pipeline = build_pipeline(model_file=MODEL)
+    pipeline = build_pipeline(Settings(model_file=MODEL))
     held_out: list[Tile] = []
-    with JsonLinesSink(PREDICTIONS) as sink, closing(pipeline.run(read_digits())) as tiles:
+    with Outputs() as outputs, closing(pipeline.run(read_digits())) as tiles:
+        sink = outputs.add(PREDICTIONS, overwrite=True)
         for tile in tiles:
             sink.write(as_json(tile.prediction))
             if tile.prediction.digit.held_out:

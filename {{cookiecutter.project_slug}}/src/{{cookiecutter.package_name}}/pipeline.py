@@ -8,11 +8,13 @@ from collections.abc import Callable
 from typing import Literal
 
 from .pipeline_core import DeadLetter, PipelineManager
+from .settings import Settings
 {% for _, stage in order.keys|sort -%}
 from .stages.{{ stage }} import {{ worker(stage) }}
 {% endfor %}
 
 def build_pipeline(
+    settings: Settings = Settings(),
     *,
     on_error: Literal["stop", "skip"] = "stop",
     on_dead_letter: Callable[[DeadLetter], object] | None = None,

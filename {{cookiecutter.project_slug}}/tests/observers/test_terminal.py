@@ -69,7 +69,7 @@ def test_the_report_says_what_became_of_the_items_and_what_limits_the_run(
     list(pipeline.run(range(40)))
     reading = diagnosis.reading()
     said = text(ReportTable(reading), width)
-    assert re.match(r"numbers: completed after .+, 20\s+delivered, 1 failed", said)
+    assert re.match(r"numbers: completed after .+, 20\s+delivered,\s+19\s+filtered,\s+1\s+failed", said)
     assert re.search(r"sift +1 +40 +20 +19 +1 ", said)
     assert " ".join(said.split()).endswith(advise(reading))
     assert all(len(line.rstrip()) <= width for line in said.splitlines())

@@ -18,6 +18,7 @@ from my_pipeline.digits import RawDigit, Tile, read_digits
 from my_pipeline.model import train
 from my_pipeline.pipeline import build_pipeline
 from my_pipeline.pipeline_core import DeadLetter
+from my_pipeline.settings import Settings
 
 PROJECT = Path(__file__).parent.parent
 
@@ -36,7 +37,7 @@ def spoilt(which: int) -> Iterator[RawDigit]:
 
 
 def test_every_digit_comes_out_once_and_in_order(model_file: Path) -> None:
-    pipeline = build_pipeline(model_file=model_file)
+    pipeline = build_pipeline(Settings(model_file))
     tiles = list(pipeline.run(read_digits()))
     assert [tile.prediction.digit.index for tile in tiles] == list(range(1797))
     held_out = [tile for tile in tiles if tile.prediction.digit.held_out]
@@ -47,7 +48,7 @@ def test_every_digit_comes_out_once_and_in_order(model_file: Path) -> None:
 def test_threads_give_what_the_plain_loop_gives(model_file: Path) -> None:
     def outcome(*, serial: bool) -> list[tuple[int, int, Image.Image]]:
         digits = islice(read_digits(), 800, 1000)
-        tiles: Iterator[Tile] = build_pipeline(model_file=model_file).run(digits, serial=serial)
+        tiles: Iterator[Tile] = build_pipeline(Settings(model_file)).run(digits, serial=serial)
         return [(tile.prediction.digit.index, tile.prediction.predicted, tile.image) for tile in tiles]
 
     assert outcome(serial=False) == outcome(serial=True)
@@ -55,7 +56,7 @@ def test_threads_give_what_the_plain_loop_gives(model_file: Path) -> None:
 
 def test_a_blank_digit_is_skipped_and_costs_only_itself(model_file: Path) -> None:
     letters: list[DeadLetter] = []
-    pipeline = build_pipeline(model_file=model_file, on_error="skip", on_dead_letter=letters.append)
+    pipeline = build_pipeline(Settings(model_file), on_error="skip", on_dead_letter=letters.append)
     tiles = list(pipeline.run(spoilt(70)))
     assert [tile.prediction.digit.index for tile in tiles] == [index for index in range(200) if index != 70]
     [letter] = letters

@@ -1,6 +1,7 @@
 """Progress while a run goes on: a live table in a terminal or a notebook, and a log line at intervals elsewhere."""
 
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -47,17 +48,20 @@ class Progress:
     where that was too high, the count stands still until the run has caught up. The time left is shown when it is known.
 
     `total` returns how many items there will be, or None; it is called once, when something is shown first. Logs that go
-    through `console` meanwhile appear above the table.
+    through `console` meanwhile, and what is printed, appear above the table. `live=False`: log lines, in a terminal too.
     """
 
-    def __init__(self, pipeline: PipelineManager, console: Console, total: Total = lambda: None) -> None:
+    def __init__(
+        self, pipeline: PipelineManager, console: Console, total: Total = lambda: None, *, live: bool = True
+    ) -> None:
         self._pipeline, self._console, self._count = pipeline, console, total
         self._seen = deque([(pipeline.report, 0)])  # Reports of the last seconds, each with the items done.
         self._over = Event()
         self._thread = Thread(target=self._watch, name="progress", daemon=True)
         self._live: Live | None = None
-        if console.is_terminal or console.is_jupyter:
-            self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False)
+        if live and (console.is_terminal or console.is_jupyter):
+            printed = sys.stdout is sys.stderr or (sys.stdout is not None and sys.stdout.isatty())
+            self._live = Live(console=console, auto_refresh=False, transient=True, redirect_stdout=printed)
 
     def __enter__(self) -> Self:
         if self._live is not None:

@@ -26,7 +26,9 @@ class ReportTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         reading, names = self.reading, [stage.name for stage in self.reading.stages]
         speed = f", {rate(reading.items_per_second)} items/s" if reading.items_per_second else ""
-        counted = f"{reading.delivered:,} delivered, {reading.failed:,} failed{speed}"
+        dropped = sum(stage.filtered for stage in reading.stages)
+        filtered = f", {dropped:,} filtered" if dropped else ""
+        counted = f"{reading.delivered:,} delivered{filtered}, {reading.failed:,} failed{speed}"
         yield Text(f"{reading.name}: {reading.state} after {duration(reading.seconds)}, {counted}")
         room = options.max_width - min(max(map(cell_len, names), default=0), max(NAME, options.max_width // 3))
         of_items, of_time = counts(reading.stages), times(reading.stages)

@@ -1,12 +1,12 @@
 """The whole flow on one page."""
 
-import os
 from collections.abc import Callable
 from typing import Literal
 
 import httpx
 
 from .pipeline_core import DeadLetter, PipelineManager
+from .settings import Settings
 from .stages.enrich import EnrichWorker
 
 
@@ -18,15 +18,16 @@ def may_succeed_later(error: Exception) -> bool:
 
 
 def build_pipeline(
+    settings: Settings = Settings(),
     *,
     on_error: Literal["stop", "skip"] = "stop",
     on_dead_letter: Callable[[DeadLetter], object] | None = None,
 ) -> PipelineManager:
-    """A pipeline that enriches each record, through the API at API_URL."""
+    """A pipeline that enriches each record, through the API."""
     pipeline = PipelineManager(name="enrich", on_error=on_error, on_dead_letter=on_dead_letter)
     pipeline.add_worker(
         EnrichWorker,
-        worker_args={"url": os.environ.get("API_URL", "http://127.0.0.1:8000")},
+        worker_args={"url": settings.url},
         workers=32,  # Requests in flight.
         queue_size=500,  # So that others go on while one of them takes its second.
         rate_limit=350,  # Requests a second, other attempts among them.
