@@ -2,7 +2,8 @@
 
 SEEN        a file that gets a byte for each item that the first stage begins
 ORDERED     "no" for results as they come
-TOTALS      "no" for a pipeline without the stage of totals
+TOTALS      "no" for a pipeline without the stage of totals, which has to see all items
+PACE        seconds that the first stage takes for an item
 RENAMED     another name of the stage `parse`
 STUCK_AT    the number at which the last stage says "stuck" on stderr, and sleeps for ever
 """
@@ -47,7 +48,7 @@ class Parse(BaseWorker[Row, int]):
 
     def process_item(self, item: Row) -> int | None:
         os.write(self.seen, b".")
-        time.sleep(0.002)
+        time.sleep(float(os.environ.get("PACE", "0.002")))
         number = int(item["n"])
         if number % 11 == 0:
             raise ValueError(f"{number} is bad")
