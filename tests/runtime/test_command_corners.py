@@ -96,7 +96,10 @@ def test_several_inputs_patterns_and_gz_are_read_one_after_the_other(command: Co
         pytest.param(["--trace=."], ". is a folder", marks=full),
         (["missing.jsonl"], "cannot open missing.jsonl: No such file"),
         (["missing*.jsonl"], "no file fits missing*.jsonl"),
-        (["."], "cannot open .: Is a directory"),
+        (["."], "no file fits ."),
+        (["--files-from=missing"], "cannot open missing: No such file"),
+        (["--query=SELECT 1"], "a query is for SQLite files, and there is none"),
+        (["-", "--files-from=-"], "stdin cannot be both an input and the list of inputs"),
     ],
 )
 def test_bad_usage_is_one_line_and_leaves_nothing_behind(
@@ -115,8 +118,8 @@ def test_a_gz_that_breaks_off_stops_the_run_and_keeps_what_was_delivered(command
     done = command("run", "-q", "in.jsonl.gz", "-o", "out.jsonl")
     assert done.returncode == 1
     first, second = done.stderr.splitlines()
-    problem = r"ValueError: in\.jsonl\.gz cannot be unpacked after line \d+: .+"
-    assert re.fullmatch(f"error: the source failed in read: {problem}", first)
+    problem = r"ValueError: in\.jsonl\.gz cannot be read beyond line \d+: .+"
+    assert re.fullmatch(rf"error: the source failed in read on item \d+: 'in\.jsonl\.gz': {problem}", first)
     assert second == f"incomplete: what was written is in {tmp_path / 'out.jsonl.part'}"
     lines = (tmp_path / "out.jsonl.part").read_text().splitlines()
     assert lines == [str(number) for number in range(len(lines))]
@@ -214,6 +217,42 @@ def test_what_is_read_is_not_overwritten(arguments: list[str], command: Command,
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"error: .+ is read, and would be overwritten: write to another file\n", done.stderr)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"x.part": letter, "x.json": letter}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ("--format=files x -o x", "x is read, and would be overwritten: write to another file"),
+        ("--format=files x -o y", "y is read, and would be overwritten: write to another file"),  # The same file.
+        ("--format=files x --dead-letters x", "x is read, and would be overwritten: write to another file"),
+        ("--format=files inner -o inner/new", "inner/new would be read by the next run, as it fits inner"),
+        ("inner/*.jsonl -o inner/new.jsonl", "inner/new.jsonl would be read by the next run, as it fits inner/*.jsonl"),
+        ("inner/*.jsonl -o inner/a.jsonl", "inner/a.jsonl would be read by the next run, as it fits inner/*.jsonl"),
+        ("inner/**/*.jsonl -o x --dead-letters inner/d.jsonl", "inner/d.jsonl would be read by the next run"),
+    ],
+)
+def test_c7_no_output_takes_the_place_of_a_file_that_is_an_item_or_fits_the_input(
+    arguments: str, problem: str, command: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "inner").mkdir()
+    for name in ("x", "inner/a.jsonl"):
+        (tmp_path / name).write_text("1\n")
+    (tmp_path / "y").hardlink_to(tmp_path / "x")
+    done = command("run", *arguments.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .+\n", done.stderr), done.stderr
+    assert problem in done.stderr
+    assert (names(tmp_path), names(tmp_path / "inner")) == (["inner", "x", "y"], ["a.jsonl"])
+    assert {(tmp_path / name).read_text() for name in ("x", "y", "inner/a.jsonl")} == {"1\n"}
+
+
+def test_u1_names_of_files_come_from_another_command(command: Command, tmp_path: Path) -> None:
+    done = command("run", "-q", "--format=files", "--files-from=-", stdin="x\0y z\0")
+    assert (done.returncode, done.stderr) == (2, "error: cannot open x: No such file or directory\n")
+    for name in ("x", "y z"):
+        (tmp_path / name).touch()
+    done = command("run", "-q", "--format=files", "--files-from=-", stdin="x\0y z\0")
+    assert (done.returncode, done.stdout, done.stderr) == (0, '"x"\n"y z"\n', "")
 
 
 @full
