@@ -8,6 +8,8 @@ Each measurement is a process of its own. Linux and macOS only: it reads what th
 """
 
 import argparse
+import asyncio
+import bisect
 import itertools
 import json
 import platform
@@ -34,6 +36,8 @@ STOPS = 400
 KINDS = ("idle", "full queues", "slow stages", "sub-task pool")
 IDLE_SECONDS = 5
 EMPTY_RUNS = 300
+RATE, RATE_SECONDS = 200.0, 20
+TIME_LIMIT = 0.5
 Figures = dict[str, str]
 
 
@@ -163,6 +167,77 @@ def empty() -> Figures:
     return {f"an empty run of 3 stages (median of {EMPTY_RUNS})": f"{statistics.median(seconds) * 1e3:.2f} ms"}
 
 
+class Limited(BaseWorker[int, int]):
+    """Notes when its calls begin. Those that `hang` wait for an event."""
+
+    def __init__(
+        self, begins: list[float], release: threading.Event, seconds: float = 0.0, *, hang: bool = False
+    ) -> None:
+        self.begins, self.release, self.seconds, self.hang = begins, release, seconds, hang
+
+    def process_item(self, item: int) -> int:
+        self.begins.append(time.perf_counter())
+        time.sleep(self.seconds)
+        if self.hang:
+            self.release.wait()
+        return item
+
+
+class AsyncLimited(Limited):
+    async def process_item(self, item: int) -> int:  # type: ignore[override]
+        self.begins.append(time.perf_counter())
+        await asyncio.sleep(3600)
+        return item
+
+
+def rate() -> Figures:
+    """50 workers share a rate: all calls, and the most in any second."""
+    begins: list[float] = []
+    arguments = {"begins": begins, "release": threading.Event(), "seconds": 0.05}
+    manager = PipelineManager().add_worker(Limited, workers=50, rate_limit=RATE, worker_args=arguments)
+    list(manager.run(range(int(RATE * RATE_SECONDS) + 1)))
+    begins.sort()
+    kept = (len(begins) - 1) / (begins[-1] - begins[0]) / RATE
+    most = max(bisect.bisect_left(begins, begin + 1) - number for number, begin in enumerate(begins))
+    what = f"{RATE:.0f} calls a second, of 50 workers, for {RATE_SECONDS} s"
+    return {f"{what}: share of the rate": f"{kept:.2%}", f"{what}: most calls in a second": f"{most}"}
+
+
+def time_limits() -> Figures:
+    """Calls that hang, 100 at a time: how late their failures come."""
+    figures: Figures = {}
+    for what, worker in (("threads", Limited), ("an event loop", AsyncLimited)):
+        begins: list[float] = []
+        ends: list[float] = []
+        release = threading.Event()
+        manager = PipelineManager(
+            on_error="skip", on_dead_letter=lambda letter, ends=ends: ends.append(time.perf_counter())
+        )
+        arguments = {"begins": begins, "release": release, "hang": True}
+        manager.add_worker(worker, workers=100, timeout=TIME_LIMIT, worker_args=arguments)
+        list(manager.run(range(300)))
+        release.set()
+        late = [(end - begin - TIME_LIMIT) * 1e3 for begin, end in zip(sorted(begins), sorted(ends), strict=True)]
+        name = f"a time limit of {TIME_LIMIT} s, 100 calls in flight in {what} (300)"
+        figures[name] = f"p50 {statistics.median(late):.1f} ms late, longest {max(late):.1f} ms"
+    return figures
+
+
+def hanging() -> Figures:
+    """A hundred items that hang, one after another."""
+    release = threading.Event()
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    manager = PipelineManager(on_error="skip")
+    arguments = {"begins": [], "release": release, "hang": True}
+    manager.add_worker(Limited, timeout=0.05, worker_args=arguments)
+    threads, before = threading.active_count(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    list(manager.run(range(100)))
+    more = threading.active_count() - threads
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit - before
+    release.set()
+    return {"a hundred items that hang in threads, when the run has ended": f"{more} threads, {memory:.1f} MiB more"}
+
+
 def memory(items: int) -> Figures:
     """The most that was resident, in a run of 3 stages with a fresh object for each item."""
     manager = PipelineManager()
@@ -179,6 +254,9 @@ MEASUREMENTS: dict[str, Callable[[], Figures]] = {
     "stops": stops,
     "idle": idle,
     "empty": empty,
+    "rate": rate,
+    "time limits": time_limits,
+    "hanging": hanging,
     "memory-5": lambda: memory(10**5),
     "memory-6": lambda: memory(10**6),
     "memory-7": lambda: memory(10**7),

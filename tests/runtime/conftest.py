@@ -124,6 +124,23 @@ def gate() -> Iterator[threading.Event]:
 
 
 @pytest.fixture
+def stdin() -> Iterator[Callable[[bytes], None]]:
+    """`stdin(data)`: what this process reads from its standard input from now on."""
+    usual = os.dup(0)
+
+    def give(data: bytes) -> None:
+        reader, writer = os.pipe()
+        os.dup2(reader, 0)
+        os.close(reader)
+        with open(writer, "wb") as file:  # No more than a pipe holds.
+            file.write(data)
+
+    yield give
+    os.dup2(usual, 0)
+    os.close(usual)
+
+
+@pytest.fixture
 def until() -> Callable[[Callable[[], object]], None]:
     """`until(condition)` returns once the condition holds: for what a test cannot be told by an event."""
 

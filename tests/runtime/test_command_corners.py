@@ -244,8 +244,9 @@ def test_a_report_and_a_trace_for_which_there_is_no_room_leave_the_output_whole(
     assert "run.json.part" not in names(tmp_path)
     (tmp_path / "run.json.part").mkdir()
     done = shell('"$@"', "run", "-q", "in", "-o", "again", "--report=run.json")
-    assert (done.returncode, done.stderr) == (1, "error: cannot write run.json: Is a directory\n")
-    assert (tmp_path / "again").read_text() == "1\n" * 500
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: cannot open .*run\.json\.part: Is a directory\n", done.stderr)
+    assert names(tmp_path) == ["in", "out", "run.json.part"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, which Linux has")

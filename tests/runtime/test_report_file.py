@@ -11,6 +11,7 @@ from dataclasses import replace
 from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import pytest
@@ -72,7 +73,8 @@ def test_the_json_holds_all_that_the_report_and_the_history_say(tmp_path: Path) 
     assert stage["service_times"] == [list(pair) for pair in reading.stages[0].times.durations]
     (letter,) = told["dead_letters"]
     assert "ValueError: no 3" in letter.pop("traceback")
-    assert letter == {"stage": "picky", "index": 3, "item": "3", "error": "ValueError: no 3", "attempts": 2}
+    where = {"stage": "picky", "index": 3, "source_index": 3}
+    assert letter == where | {"item": "3", "error": "ValueError: no 3", "attempts": 2, "given": 0}
     assert [sample["delivered"] for sample in told["history"]][:: len(told["history"]) - 1] == [0, 4]
     assert set(told["history"][0]) == {"seconds", "read", "delivered", "stages"}
     assert set(told["history"][0]["stages"][0]) == {"received", "emitted", "failed", "queued", "queue_size", "busy"}
@@ -265,7 +267,7 @@ def test_a_report_that_cannot_be_written_is_an_error_but_hides_none(
         folder.mkdir()
         pipeline = PipelineManager().add_worker(Picky)
         with pytest.raises(raised), ReportFile(Diagnosis(pipeline), folder / "report.json"):  # noqa: PT012
-            folder.rmdir()
+            rmtree(folder)
             list(pipeline.run(items))
     assert "cannot write" in caplog.text
     assert "report.json" in caplog.text

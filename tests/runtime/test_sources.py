@@ -1,10 +1,11 @@
-"""Where items come from, and where results go: all that a project's own tests of them leave out, too."""
+"""Where items come from: all that a project's own tests of them leave out, too."""
 
 import gzip
 import json
 import os
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import get_args
@@ -13,9 +14,8 @@ import pytest
 
 pytest.importorskip("my_pipeline.sources", reason="this project has no command")
 
-from my_pipeline.pipeline_core import DeadLetter, FailedItem
-from my_pipeline.sinks import JsonLinesSink, as_json, letter_as_json
-from my_pipeline.sources import Format, Source, read_dead_letters
+from my_pipeline.pipeline_core import FailedItem
+from my_pipeline.sources import Format, Place, Source
 
 
 @pytest.fixture
@@ -66,16 +66,6 @@ def test_gz_is_unpacked_and_its_total_is_not_known_beforehand(folder: Path) -> N
     assert list(source) == [5, 6]
 
 
-@pytest.mark.parametrize(
-    "spoil", [lambda data: data[:-9], lambda data: data[:-8] + b"no" + data[-6:], lambda _: b"5\n"]
-)
-def test_a_gz_that_cannot_be_unpacked_says_which_and_where(spoil, folder: Path) -> None:  # type: ignore[no-untyped-def]
-    path = folder / "d.jsonl.gz"
-    path.write_bytes(spoil(path.read_bytes()))
-    with pytest.raises(ValueError, match=r"d\.jsonl\.gz cannot be unpacked after line \d"):
-        list(Source([str(path)]))
-
-
 def test_what_is_no_json_or_no_utf_8_is_a_failed_item_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.write_bytes(b"1\n{oops\n\xff\n")
@@ -119,7 +109,7 @@ def test_each_line_is_decoded_alone_wherever_a_block_ends(
             expected += [json.loads(line)] if line.strip() else []
         except (ValueError, RecursionError):
             expected.append(f"line {number}, is no JSON")
-    monkeypatch.setattr("my_pipeline.sources.BLOCK", block)
+    monkeypatch.setattr("my_pipeline.readers.BLOCK", block)
     path = tmp_path / "in"
     path.write_bytes(b"\n".join(lines))
     found = list(Source([str(path)]))
@@ -147,93 +137,142 @@ def test_a_missing_file_is_refused_at_once(form: Format, tmp_path: Path) -> None
         Source([str(tmp_path / "missing")], form)
 
 
+def test_u1_a_folder_stands_for_its_files_whose_names_tell_their_format(folder: Path) -> None:
+    (folder / "README.md").write_text("no item")
+    assert list(Source([str(folder)])) == [{"a": 1}, {"a": "é"}, 3, 5, 6, 4]
+    assert list(Source([str(folder / "inner")], "text")) == ["4"]
+    (folder / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"no file fits .*empty"):
+        Source([str(folder / "empty")])
+
+
+def test_u1_what_an_unfinished_run_left_behind_is_meant_by_no_pattern_and_no_folder(folder: Path) -> None:
+    for name in ("a.jsonl.part", "a.jsonl.checkpoint"):
+        (folder / name).write_text("7\n")
+    assert list(Source([str(folder / "a*")])) == [{"a": 1}, {"a": "é"}]
+    assert [Path(name).suffix for name in Source([str(folder)], "files")] == [".jsonl", ".jsonl", ".gz", ".jsonl"]
+    assert list(Source([str(folder / "a.jsonl.part")])) == [7]
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\r\n", b"\0"])
+def test_u1_a_list_names_inputs_as_they_are(separator: bytes, folder: Path, stdin: Callable[[bytes], None]) -> None:
+    (folder / "[ab].jsonl").write_text("7")
+    names = [str(folder / "[ab].jsonl"), str(folder / "b.jsonl")]
+    (folder / "list").write_bytes(separator.join([*map(os.fsencode, names), b""]))
+    assert list(Source([], files_from=str(folder / "list"))) == [7, 3]
+    assert list(Source([str(folder / "d*")], files_from=str(folder / "list"))) == [5, 6, 7, 3]
+    assert list(Source([], "files", files_from=str(folder / "list"))) == names
+    stdin((folder / "list").read_bytes())
+    assert list(Source([], files_from="-")) == [7, 3]
+
+
+def test_u1_a_list_may_be_empty_and_must_name_what_is_there(folder: Path) -> None:
+    (folder / "list").write_text("")
+    source = Source([], files_from=str(folder / "list"))
+    assert (source.total(), list(source)) == (0, [])
+    (folder / "list").write_text("missing\n")
+    for form in get_args(Format):
+        with pytest.raises(FileNotFoundError, match="missing"):
+            Source([], form, files_from=str(folder / "list"))
+    with pytest.raises(ValueError, match="stdin cannot be both"):
+        Source(["-"], files_from="-")
+
+
+@pytest.fixture
+def locked() -> Iterator[Path]:
+    """A folder with a/1, b/2 and c/3, and nobody may look into b. Root reads every folder: it is somebody else meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        for number, name in enumerate("abc", 1):
+            Path(folder, name).mkdir()
+            Path(folder, name, str(number)).touch()
+        Path(folder, "b").chmod(0)
+        user = os.geteuid()
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            yield Path(folder)
+        finally:
+            os.seteuid(user)
+            Path(folder, "b").chmod(0o755)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="permissions of POSIX")
+@pytest.mark.parametrize("pattern", ["", "*/*", "**/[0-9]", "**"])
+def test_c5_a_folder_that_cannot_be_read_is_a_failed_item_in_its_place(pattern: str, locked: Path) -> None:
+    one, failed, three = Source([str(locked / pattern)], "files", remember=3)
+    assert (one, three) == (str(locked / "a/1"), str(locked / "c/3"))
+    assert isinstance(failed, FailedItem)
+    assert (failed.item, str(failed.error)) == (str(locked / "b"), f"[Errno 13] Permission denied: '{locked / 'b'}'")
+    with pytest.raises(PermissionError, match="b"):
+        Source([str(locked / "b")], "files")
+
+
+@pytest.mark.parametrize(
+    ("given", "form", "path", "meant"),
+    [
+        ("*.jsonl", "auto", "out.jsonl", True),
+        ("*.jsonl", "auto", "inner/out.jsonl", False),
+        ("**/*.jsonl", "auto", "inner/out.jsonl", True),
+        ("**/*.jsonl", "auto", "out.jsonl", True),
+        ("inner/[ab].csv", "csv", "inner/b.csv", True),
+        ("inner/[ab].csv", "csv", "inner/c.csv", False),
+        (".", "files", "inner/deep/out", True),
+        ("inner", "files", "out", False),
+        ("inner", "auto", "inner/report.html", False),
+        ("inner", "auto", "inner/out.csv.gz", True),
+        ("a.jsonl", "auto", "a.jsonl", False),
+        ("[ab].jsonl", "auto", "a.jsonl", False),
+    ],
+)
+def test_c7_a_source_tells_what_its_patterns_and_folders_would_stand_for(
+    given: str, form: Format, path: str, meant: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "inner/a.csv").touch()
+    if given == "[ab].jsonl":
+        (folder / given).touch()
+    assert Source([given], form).stands_for(Path(path)) == (given if meant else None)
+
+
+def test_where_tells_the_place_of_the_last_items(folder: Path) -> None:
+    source = Source([str(folder / "a.jsonl"), str(folder / "inner")], remember=2)
+    assert len(list(source)) == 3
+    assert [source.where(index) for index in range(4)] == [
+        None,
+        Place(str(folder / "a.jsonl"), 3, {"a": "é"}),
+        Place(str(folder / "inner/c.jsonl"), 1, 4),
+        None,
+    ]
+    assert Source([]).where(0) is None
+    names = Source([str(folder / "inner")], "files", remember=1)
+    assert [names.where(0) for _ in names] == [
+        Place(str(folder / "inner/c.jsonl"), None, str(folder / "inner/c.jsonl"))
+    ]
+
+
+def test_identity_tells_whether_an_input_has_changed(folder: Path) -> None:
+    name = str(folder / "a.jsonl")
+    before = Source([name, "-"]).identity()
+    assert json.loads(json.dumps(before)) == Source([name, "-"]).identity() == before
+    assert before["inputs"][1] == {"name": "-"}
+    assert before != Source([name, "-"], "text").identity()
+    os.utime(name, ns=(0, 1))
+    assert before != Source([name, "-"]).identity()
+    os.utime(name, ns=(0, before["inputs"][0]["mtime_ns"]))
+    assert before == Source([name, "-"]).identity()
+    Path(name).write_text("1")
+    os.utime(name, ns=(0, before["inputs"][0]["mtime_ns"]))
+    assert before != Source([name, "-"]).identity()
+
+
+def test_fewer_items_than_are_to_be_skipped_are_said(folder: Path) -> None:
+    assert list(Source([str(folder / "d.jsonl.gz")], first=2)) == []
+    with pytest.raises(ValueError, match="the input has 2 items now, and 3 of them are to be skipped"):
+        list(Source([str(folder / "d.jsonl.gz")], first=3))
+
+
 def test_the_lines_of_large_inputs_are_not_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("my_pipeline.sources.COUNTED", 5)
     assert Source([str(folder / "b.jsonl")]).total() == 1
     assert Source([str(folder / "a.jsonl")]).total() is None
-
-
-def test_dead_letters_come_back_by_the_stage_that_failed(tmp_path: Path) -> None:
-    letters = [
-        DeadLetter("b", 3, {"x": 1}, ValueError("no"), 1, ""),
-        DeadLetter("source", 1, "{oops", ValueError("no"), 1, ""),
-        DeadLetter("source", 2, '{"mended": 1}', ValueError("no"), 1, ""),
-        DeadLetter("a", 3, {1, 2}, ValueError("no"), 1, ""),
-    ]
-    with JsonLinesSink(tmp_path / "dead.jsonl") as sink:
-        for letter in letters:
-            sink.write(letter_as_json(letter))
-    groups, lost = read_dead_letters(tmp_path / "dead.jsonl", ["a", "b"])
-    assert list(groups) == ["source", "b"]
-    assert groups["b"] == [{"x": 1}]
-    assert isinstance(groups["source"][0], FailedItem)
-    assert groups["source"][1] == {"mended": 1}
-    assert [letter["repr"] for letter in lost] == ["{1, 2}"]
-
-
-@pytest.mark.parametrize(
-    "line", ["1", "[]", "x", '{"stage": "c", "item": 1}', '{"item": 1}', '{"stage": [], "item": 1}']
-)
-def test_what_is_no_dead_letter_is_refused_with_its_line(line: str, tmp_path: Path) -> None:
-    (tmp_path / "dead.jsonl").write_text(line)
-    with pytest.raises(ValueError, match="line 1, is no dead letter of the stages a, b"):
-        read_dead_letters(tmp_path / "dead.jsonl", ["a", "b"])
-
-
-def test_a_sink_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    path.write_text("before")
-    with suppress(RuntimeError), JsonLinesSink(path) as sink:
-        sink.write(1)
-        raise RuntimeError
-    assert (path.read_text(), (tmp_path / "out.jsonl.part").read_text()) == ("before", "1\n")
-    with JsonLinesSink(path) as sink:
-        sink.write({"half a pair": "\ud800", "é": 1})
-        with pytest.raises(TypeError):
-            sink.write({2})
-    assert json.loads(path.read_text(encoding="utf-8")) == {"half a pair": "\ud800", "é": 1}
-    assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
-
-
-def test_a_result_is_in_the_file_while_the_next_one_is_waited_for(
-    tmp_path: Path, until: Callable[[Callable[[], object]], None]
-) -> None:
-    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
-        written = ""
-        for number in range(3):
-            sink.write(number)
-            written += f"{number}\n"
-            until(lambda: (tmp_path / "out.jsonl.part").read_text() == written)  # noqa: B023
-
-
-def test_many_results_are_written_whole_and_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("my_pipeline.sinks.MOST", 1000)  # So that the sink is full now and then.
-    with JsonLinesSink(tmp_path / "out.jsonl") as sink:
-        for number in range(20_000):
-            sink.write(number)
-    assert (tmp_path / "out.jsonl").read_text().split() == [str(number) for number in range(20_000)]
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full, which Linux has")
-def test_a_result_that_cannot_be_written_is_said_at_once_and_raised() -> None:
-    told = threading.Event()
-    sink = JsonLinesSink(Path("/dev/full"))
-    sink.on_error = told.set
-    sink.__enter__()
-    sink.write(1)
-    assert told.wait(10)
-    with pytest.raises(OSError, match="No space left"):
-        sink.write(2)
-    with pytest.raises(OSError, match="No space left"):
-        sink.__exit__(None, None, None)
-
-
-def test_values_are_written_as_json_dumps_writes_them(tmp_path: Path) -> None:
-    values = ["é\n", 1.5, 1e300, -0.0, None, True, [], {}, {1: 2, None: 3, "é": ["\x00", '"']}, (1, 2), 10**40]
-    assert [as_json(value) for value in values] == [json.dumps(value, ensure_ascii=False) for value in values]
-    circle: list[object] = []
-    circle.append(circle)
-    for value in ({1, 2}, {(1, 2): 3}, circle):
-        with pytest.raises((TypeError, ValueError)):
-            as_json(value)
-    assert as_json([1]) == "[1]"  # What failed before leaves nothing behind.

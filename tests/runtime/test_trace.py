@@ -324,14 +324,13 @@ def test_a_disk_that_is_full_is_said_at_the_end_and_the_run_goes_on(
     pipeline = PipelineManager().add_worker(Slow)
     results: list[int] = []
     files: list[File] = []
-    opened = Path.open
 
-    def open_file(path: Path, *arguments: Any, **keywords: Any) -> File:
-        files.append(File(opened(path, *arguments, **keywords)))
+    def open_file(*arguments: Any, **keywords: Any) -> File:
+        files.append(File(open(*arguments, **keywords)))  # noqa: SIM115
         return files[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", open_file)
+        patch.setattr("my_pipeline.files.open", open_file, raising=False)
         with pytest.raises(OSError, match="No space left"), Trace(Diagnosis(pipeline), path):  # noqa: PT012
             files[0].full = True
             results.extend(pipeline.run(range(10)))

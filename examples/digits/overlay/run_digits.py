@@ -9,7 +9,7 @@ from my_pipeline.digits import Prediction, Tile, read_digits
 from my_pipeline.model import train
 from my_pipeline.pipeline import build_pipeline
 from my_pipeline.settings import Settings
-from my_pipeline.sinks import JsonLinesSink
+from my_pipeline.sinks import Outputs
 
 OUTPUTS = Path("outputs")
 MODEL = OUTPUTS / "model.pickle"
@@ -24,7 +24,8 @@ def main() -> None:
 
     pipeline = build_pipeline(Settings(model_file=MODEL))
     held_out: list[Tile] = []
-    with JsonLinesSink(PREDICTIONS) as sink, closing(pipeline.run(read_digits())) as tiles:
+    with Outputs() as outputs, closing(pipeline.run(read_digits())) as tiles:
+        sink = outputs.add(PREDICTIONS, overwrite=True)
         for tile in tiles:
             sink.write(as_json(tile.prediction))
             if tile.prediction.digit.held_out:

@@ -3,7 +3,7 @@
 import logging
 
 from .base_worker import BaseWorker
-from .errors import DeadLetter, FailedItem, PipelineError, RetryAfter
+from .errors import Barrier, DeadLetter, FailedItem, PipelineError, RetryAfter
 from .observer import Observer
 from .pipeline_manager import PipelineManager
 from .report import PipelineReport, StageReport
@@ -12,6 +12,7 @@ from .sub_task_pool import SubTaskPoolWorker
 
 __all__ = [
     "SENTINEL",
+    "Barrier",
     "BaseWorker",
     "DeadLetter",
     "FailedItem",

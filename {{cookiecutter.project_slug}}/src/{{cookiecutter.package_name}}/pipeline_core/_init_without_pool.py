@@ -3,7 +3,7 @@
 import logging
 
 from .base_worker import BaseWorker
-from .errors import DeadLetter, FailedItem, PipelineError, RetryAfter
+from .errors import Barrier, DeadLetter, FailedItem, PipelineError, RetryAfter
 from .observer import Observer
 from .pipeline_manager import PipelineManager
 from .report import PipelineReport, StageReport
@@ -11,6 +11,7 @@ from .source_function import SENTINEL, robust_put
 
 __all__ = [
     "SENTINEL",
+    "Barrier",
     "BaseWorker",
     "DeadLetter",
     "FailedItem",

@@ -279,21 +279,22 @@ class AsyncCrew(Crew):
         return given
 
     async def _fill_stream(self, place: Place, expansion: Expansion, item: Any) -> None:
-        stream, policy, output = self.new_stream(place), self.lane.policy, expansion.first
+        stream, policy, output, given = self.new_stream(place), self.lane.policy, expansion.first, 0
         stream.room_bell = room = Bell()
         expansion.first = None
         try:
             while output is not NOTHING:
                 if type(output) is Raised:
-                    output = policy.failure(output.take(), item, expansion)
+                    output = policy.failure(output.take(), item, expansion, given)
                 elif type(output) is FailedItem:
-                    output = policy.failure(output.error, output.item, expansion)
+                    output = policy.failure(output.error, output.item, expansion, given)
                 if type(output) is Failure:
                     stream.left = output
                     break
                 if output is not None:
                     stream.left = NOTHING
                     await self._put(stream, output, room)
+                    given += 1
                 output = None  # It is not kept while the next one is computed.
                 output = await self._tried(self._worker.next, expansion.rest, place)
         except Closed:  # Nobody wants more.

@@ -1,8 +1,9 @@
 """The base class of your stages, and the loop of a stage."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Generator, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping, MutableMapping, Sequence
 from threading import Event, current_thread, get_ident
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from .checks import SET_BY_THE_MANAGER
@@ -48,6 +49,18 @@ class BaseWorker(Generic[In, Out]):
     stop_event: Event
     logger: "logging.LoggerAdapter[logging.Logger]"
 
+    _hands: Hands = MappingProxyType({})
+    _origin: Callable[[int], int | None]
+
+    def source_index(self) -> int | None:
+        """The position, among the items of the source, of the one that the item in hand came from, from 0.
+
+        Write under it what must be there once, even if an item is processed again: a row of a database, a file. None where
+        that is not known: in a child process, outside of a call, and for what an earlier stage's `finish` gave.
+        """
+        hand = self._hands.get(get_ident())
+        return None if hand is None else self._origin(hand.index)
+
     def setup(self) -> Awaitable[None] | None:
         """Called once, in the worker's thread, before its first item."""
 
@@ -85,8 +98,16 @@ class BaseWorker(Generic[In, Out]):
         return lane.run(lane.bursts())
 
 
-def attach(worker: BaseWorker[Any, Any], name: str, index: int, stop_event: Event, hands: Hands) -> None:
+def attach(
+    worker: BaseWorker[Any, Any],
+    name: str,
+    index: int,
+    stop_event: Event,
+    hands: Hands,
+    origin: Callable[[int], int | None] = lambda index: None,
+) -> None:
     """Set the attributes that a worker may use from `setup` on. Raises TypeError where its `__init__` has set one."""
     if taken := [f"self.{each}" for each in SET_BY_THE_MANAGER if each in vars(worker)]:
         raise TypeError(f"{type(worker).__name__}.__init__ must not set {taken[0]}: the manager sets it; rename yours")
     worker.name, worker.index, worker.stop_event, worker.logger = name, index, stop_event, WorkerLog(name, hands)
+    worker._hands, worker._origin = hands, origin

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Generator, Sequence
 from functools import partial
-from itertools import chain, islice, repeat, starmap
+from itertools import chain, groupby, islice, repeat, starmap
 from threading import get_ident
 from time import perf_counter
 from typing import Any, Final
@@ -11,7 +11,7 @@ from typing import Any, Final
 from .calls import Calls
 from .channel import Channel, Closed
 from .clocks import Waits
-from .errors import Failure, tried
+from .errors import Barrier, Failure, tried
 from .lane import Bursts, drained
 from .policy import NOTHING, SPECIAL, Call, Expansion, Part
 from .signals import Signal
@@ -49,10 +49,15 @@ class Crew:
         self.roomy = self.executor == "process" and not fixed
         self.batch_size, self.batch_timeout = stage.spec.batch_size or 1, stage.spec.batch_timeout
         self.bell = stage.inbox.bell  # Wakes the loop: for an item, the end, the awaited place, or a worker that left.
+        stage.lane.lineage.ordered = self.ordered
         self.ordering = Waits()  # Of the loop, for the head of the order.
         self.in_hand, self.held = set[Place](), 0  # And how many items these are.
         self.window: deque[Place] = deque()  # All places in order; without order, those that have news.
         self.told: list[Place] = []  # Without order: those from the window that are not finished.
+        self.epochs, self.barriers = (
+            deque([set[Place]()]),
+            deque[Any](),
+        )  # Without order: places in hand, and what is between.
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
         self.tasks, self.latest = Tasks(stage.outbox), 0  # What workers take; the last index that was told of (`tell`).
         self.watched, self.received = False, 0  # The loop will soon look for items that wait; items that came in.
@@ -123,14 +128,28 @@ class Crew:
         return ended, idle
 
     def _submit(self) -> None:
-        index, self.received = self.received, self.received + self._count(self._batch)
-        place = Place(self._batch, index, self.received)
-        self.held += len(self._batch)
-        self.watched = self.watched or (self.executor == "thread" and self.batch_size == 1 < len(self._batch))
-        self._batch, self._deadline = [], None
+        batch, self._batch, self._deadline = self._batch, [], None
+        if self.ordered or not self.lane.policy.dead_letters.travel:
+            self._submit_place(batch)
+            return
+        for is_barrier, items in groupby(batch, _is_barrier):
+            if is_barrier:
+                barriers = list(items)
+                self.barriers += barriers
+                self.epochs += [set[Place]() for _ in barriers]
+            else:
+                self._submit_place(list(items))
+
+    def _submit_place(self, items: list[Any]) -> None:
+        index, self.received = self.received, self.received + self._count(items)
+        place = Place(items, index, self.received)
+        self.held += len(items)
+        self.watched = self.watched or (self.executor == "thread" and self.batch_size == 1 < len(items))
         self.in_hand.add(place)
         if self.ordered:
             self.window.append(place)
+        else:
+            self.epochs[-1].add(place)
         self.tasks.append(place)
 
     def _count(self, items: list[Any]) -> int:
@@ -152,9 +171,16 @@ class Crew:
         else:
             self.awaited = ANY
             self.told += drained(self.window)
-            for place in list(self.told):
-                if (yield from self._collect(place)):
-                    self.told.remove(place)
+            while True:
+                for place in [place for place in self.told if place in self.epochs[0]]:
+                    if (yield from self._collect(place)):
+                        self.told.remove(place)
+                        self.epochs[0].discard(place)  # It may have been told of twice.
+                if self.epochs[0] or not self.barriers:
+                    break
+                self.epochs.popleft()  # All before the barrier are done.
+                self._items.append(self.barriers[0])
+                self._outcomes.append(self.barriers.popleft())
         if self._items:
             self.awaited = None  # The loop does not sleep next.
             yield self._outcome, drained(self._items)
@@ -175,7 +201,10 @@ class Crew:
                     place.done[0] = stream.left
                 else:
                     if ready:
-                        yield Part, stream.burst(len(stream))[1]
+                        number, parts = stream.burst(len(stream))
+                        if not self.ordered:
+                            self.lane.lineage.handed_on([place.end - self._count(place.items)] * number)
+                        yield Part, parts
                     return False
             self._move(place, 1)
             number = len(place.done)
@@ -186,6 +215,9 @@ class Crew:
         return finished
 
     def _move(self, place: Place, number: int) -> None:
+        if not self.ordered:
+            first = place.end - self._count(place.items)
+            self.lane.lineage.handed_on(range(first, first + self._count(place.items[:number])))
         self._outcomes.extend(place.done[:number])
         self._items.extend(place.items[:number])
         del place.done[:number], place.items[:number]
@@ -200,6 +232,8 @@ class Crew:
                     self.tasks.push(own)
                     if self.ordered:
                         self.window.insert(self.window.index(place) + 1, own)
+                    else:
+                        next(epoch for epoch in self.epochs if place in epoch).add(own)
         self.tasks.wake_one()
 
     def _sleep(self) -> None:
@@ -228,12 +262,14 @@ class Crew:
                 for outcome in list(place.done):
                     if type(outcome) is Stream:
                         outcome.cancel()
-        self.lane.abandon([*self._items, *self._batch, *chain.from_iterable([place.items for place in self.in_hand])])
+        left = [*self._items, *self._batch, *self.barriers]
+        self.lane.abandon([*left, *chain.from_iterable([place.items for place in self.in_hand])])
 
     def forget(self) -> None:
         """Release all items. No thread works on them any more."""
         for places in self.window, self.told, self.in_hand, self._waiting, self._batch, self._items, self._outcomes:
             places.clear()
+        self.epochs, self.barriers = deque([set()]), deque()
         self.awaited = None
 
     # What workers do.
@@ -315,3 +351,7 @@ class Crew:
             ending.cancel()
         for calls in self.callers:
             calls.stop()
+
+
+def _is_barrier(item: Any) -> bool:
+    return type(item) is Failure and type(item.error) is Barrier

@@ -1,6 +1,7 @@
 """What the workers of a stage still give when the stream has ended in order."""
 
 from collections.abc import Callable, Generator
+from math import inf
 from typing import Any
 
 from .channel import Channel
@@ -24,6 +25,7 @@ def endings(stage: Owner) -> Outputs:
         given = [ending(stage.policy, worker.finish) for worker in stage.workers]
     else:
         given = [_rest(channel) for channel in stage.crew.endings]
+    stage.lane.lineage.note(stage.lane.emitted, inf)
     for outputs in given:
         for output in outputs:
             yield output

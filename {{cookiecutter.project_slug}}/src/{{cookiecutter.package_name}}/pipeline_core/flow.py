@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import suppress
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from math import inf
 from time import perf_counter, process_time
 from typing import Any
@@ -37,6 +37,7 @@ class Flow:
         self.source = make_source(source, channels[0], plan.policy("source", plan.on_error))
         self.outbox = channels[-1]
         self.stages: list[Stage] = []
+        self.rejected = 0
         for spec, (inbox, outbox) in zip(plan.stages, pairwise(channels), strict=True):
             self.stages.append(Stage(plan, spec, inbox, outbox, self.stages[:]))
 
@@ -57,6 +58,7 @@ class Flow:
             stages=tuple(map(stage_report, self.stages)),
             delivered=self.delivered,
             undelivered=(self.stages[-1].lane.emitted if self.stages else 0) - self.delivered,
+            rejected=self.rejected,
             skipped=self.dead_letters.count,
             dead_letters=tuple(self.dead_letters.kept),
             error=self.error if isinstance(self.error, PipelineError) else None,
@@ -65,6 +67,14 @@ class Flow:
             cpu_seconds=(process_time() if running else self.cpu_ended) - self.cpu_started,
             serial=self.serial,
         )
+
+    def origin(self, stage: str, index: int | None) -> int | None:
+        """The position of the source's item that this item of a stage, or of the consumer, came from; None if that is not known."""
+        if stage != "source":
+            for giver in reversed([*takewhile(lambda each: each.name != stage, self.stages)]):
+                index = None if index is None else giver.lane.lineage.item_of(index)
+            index = None if index is None else self.source.lineage.item_of(index)
+        return index
 
     def close_accounts(self) -> None:
         """When nobody works any more: find the error that ended the run, and book what is left."""

@@ -10,6 +10,7 @@ from typing import Any
 from .channel import Channel
 from .clocks import Meter
 from .errors import Failure, Passed, Raised
+from .lineage import Lineage
 from .policy import NOTHING, SPECIAL, Call, Part, Policy
 
 Bursts = Generator[tuple[Call, Iterable[Any]], None, None]  # What to call, and the items to call it for.
@@ -30,6 +31,7 @@ class Lane:
     def __init__(self, inbox: Channel[Any], policy: Policy, calls: Any = None) -> None:
         self.inbox, self.policy, self.calls = inbox, policy, calls  # No calls: a crew makes them.
         self.meter: Meter = Meter() if calls is None else calls.meter
+        self.lineage = Lineage()
 
     @property
     def received(self) -> int:
@@ -59,6 +61,7 @@ class Lane:
                         output = Raised(error)
                     if output is None:
                         self.filtered += 1
+                        self.note()
                     elif id(type(output)) in SPECIAL:
                         outputs = self.hand_on(output, item)
                         item = output = NOTHING  # The item is counted there.
@@ -104,6 +107,8 @@ class Lane:
                     if last is NOTHING:
                         yield output
                         self.surplus += 1
+                        if counter != "parts":  # Else it is counted below.
+                            self.note()
                     del output
             if last is None:
                 counter = "filtered"
@@ -117,7 +122,12 @@ class Lane:
                     yield travelling
         finally:
             setattr(self, counter, getattr(self, counter) + 1)
+            self.note()
             outcome = last = None  # The traceback of an error may refer to this frame.
+
+    def note(self) -> None:
+        """Note from which item the next output comes."""
+        self.lineage.note(self.emitted, self.index + (0 if self.lineage.ordered else self.parts))
 
     def abandon(self, items: Collection[Any]) -> None:
         """Count items that will not be processed as aborted."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from .base_worker import BaseWorker
 from .checks import check_count, check_seconds, check_type, is_async
-from .errors import DeadLetter
+from .errors import CONSUMER, DeadLetter
 from .flow import Flow
 from .observer import Observer
 from .plan import Plan, StageSpec
@@ -133,8 +133,8 @@ class PipelineManager:
         spec = StageSpec(
             *told, batch_size, batch_timeout, _executor(worker_class) if executor is None else executor, *calls
         )
-        if name in ("source", *self.stage_names):
-            raise ValueError(f"name must not be 'source' or the name of another stage: {name!r}")
+        if name in ("source", CONSUMER, *self.stage_names):
+            raise ValueError(f"name must not be 'source', 'consumer' or the name of another stage: {name!r}")
         plan.stages.append(spec)
         return self
 
@@ -176,6 +176,32 @@ class PipelineManager:
         check_type("observer", observer, Observer)
         self._plan.observers.append(observer)
         return self
+
+    def expect_barriers(self) -> "PipelineManager":
+        """Let the source give `Barrier`s in between its items, before the start.
+
+        Dead letters are then added in their places, too: before the next Barrier is reached, each item before it has given all
+        its results or is a dead letter, and none behind it is. So a run without order has one order: that of the Barriers.
+        """
+        self._check_not_started("expect_barriers")
+        self._plan.dead_letters.travel = True
+        return self
+
+    def source_index(self) -> int | None:
+        """In the loop over the results: the position, among the items of the source, of the one that the last result came from.
+
+        None where that is not known, as for a worker's `source_index`.
+        """
+        run = self._consumed("source_index")
+        return run.origin(CONSUMER, run.delivered)
+
+    def reject(self, result: object, error: Exception) -> None:
+        """Say, in the loop over the results, that the last one could not be used: as if it had failed in one more stage.
+
+        Under `on_error="skip"` it becomes a dead letter of the stage "consumer". Else, or if it is one too many, this
+        raises the PipelineError that ends the run.
+        """
+        self._consumed("reject").reject(result, error)
 
     def run(self, source: SourceLike, *, serial: bool = False) -> Results:
         """Run, and iterate over the results as they come. Work begins with the first `next()`.
@@ -239,6 +265,10 @@ class PipelineManager:
         return tuple(self._plan.stages)
 
     @property
+    def ordered(self) -> bool:
+        return self._plan.ordered
+
+    @property
     def stage_names(self) -> list[str]:
         return [spec.name for spec in self._plan.stages]
 
@@ -246,6 +276,12 @@ class PipelineManager:
     def report(self) -> PipelineReport:
         """The numbers of the run: as of now while it runs, final afterwards."""
         return (self._run or Flow(self._plan, ())).report()
+
+    def _consumed(self, method: str) -> Run:
+        run = self._run
+        if run is None or run.consumer is not current_thread() or run.finished.is_set():
+            raise RuntimeError(f"{method}() is for the loop over the results")
+        return run
 
     def _check_not_started(self, method: str) -> None:
         if self._run is not None:

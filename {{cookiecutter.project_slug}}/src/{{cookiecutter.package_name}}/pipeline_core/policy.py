@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from .channel import Closed
 from .errors import (
+    Barrier,
     DeadLetter,
     FailedItem,
     Failure,
@@ -151,17 +152,18 @@ class Policy:
             elif outcome is not None and outcome is not NOTHING:
                 yield outcome
             return
-        output, outcome.first = outcome.first, None
+        output, outcome.first, given = outcome.first, None, 0
         try:
             while not (type(output) is Raised and type(output.error) is StopIteration):
                 if type(output) is Raised:
-                    output = self.failure(output.take(), item, outcome)
+                    output = self.failure(output.take(), item, outcome, given)
                 elif type(output) is FailedItem:
-                    output = self.failure(output.error, output.item, outcome)
+                    output = self.failure(output.error, output.item, outcome, given)
                 if output is not None:
                     yield output
                     if type(output) is Failure:
                         return
+                    given += 1
                 elif self.stop_event.is_set():
                     raise Closed
                 output = None  # It is not kept while the next one is computed.
@@ -185,8 +187,10 @@ class Policy:
         self.dead_letters.add(failure.error)
         return None
 
-    def failure(self, cause: BaseException, item: Any, hand: Hand) -> Failure:
-        return Failure(self.blame(cause, self.phase, item, hand.index, hand.attempt))
+    def failure(self, cause: BaseException, item: Any, hand: Hand, given: int = 0) -> Failure:
+        error = self.blame(cause, self.phase, item, hand.index, hand.attempt)
+        error.given = given
+        return Failure(error)
 
     def blame(
         self, cause: BaseException, phase: str, item: object = None, index: int | None = None, attempt: int = 1
@@ -206,7 +210,10 @@ class DeadLetters:
 
     `max_failures`  a count, or a share from 0.0 to 1.0 of the items that the failing stage has received so far
     `travel`        whether failures travel to the end of the pipeline, and are added there
+    `origin`        tells, for a stage and an item's position there, the position of the source's item that it came from
     """
+
+    origin: Callable[[str, int | None], int | None] | None = None
 
     def __init__(
         self, max_failures: float | None, callback: Callable[[DeadLetter], object] | None, *, ordered: bool
@@ -224,7 +231,8 @@ class DeadLetters:
             self.count += 1
             if self.too_many(inf if failure.index is None else max(failure.index + 1, SHARE_FROM)):
                 raise failure
-            raised = tried(self._tell, failure, DeadLetter.of(failure))
+            origin = self.origin_of(failure.stage, failure.index)
+            raised = tried(self._tell, failure, DeadLetter.of(failure, origin))
         if type(raised) is Raised:
             raise PipelineError(failure.stage, "on_dead_letter", failure.item, failure.index, cause=raised.take())
 
@@ -235,10 +243,19 @@ class DeadLetters:
         if self._callback is not None:
             self._callback(letter)
 
+    def origin_of(self, stage: str, index: int | None) -> int | None:
+        """The position of the source's item that this item of the stage came from; None where that is not known."""
+        origin = self.origin
+        return None if origin is None else origin(stage, index)
+
     def arrives(self, result: Any) -> bool:
-        """Whether this is a failure that has travelled here. It is then added."""
+        """Whether this is a failure that has travelled here, which is then added, or a Barrier."""
         if type(result) is not Failure:
             return False
+        if type(result.error) is Barrier:
+            if type(raised := tried(result.error.reached)) is Raised:
+                raise PipelineError("source", "a Barrier", cause=raised.take())
+            return True
         self.travelling.pop(result, None)
         self.add(result.error)
         return True

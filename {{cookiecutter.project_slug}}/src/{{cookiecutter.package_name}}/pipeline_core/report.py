@@ -68,6 +68,7 @@ class PipelineReport:
     `seconds`        since the start, or from start to end
     `read`           items that the source gave; `source_failed` of them it could not make, `source_aborted` never reached a stage
     `delivered`      results that the consumer got; `undelivered` ones were on their way when the run ended
+    `rejected`       results on which the consumer failed: see `PipelineManager.reject`; they are among the delivered ones
     `skipped`        dead letters; `dead_letters` are the first 1,000 of them
     `error`          what ended the run
     `source_busy`, `consumer_busy`
@@ -93,11 +94,12 @@ class PipelineReport:
     consumer_busy: float = 0.0
     cpu_seconds: float = 0.0
     serial: bool = False
+    rejected: int = 0
 
     @property
     def failed(self) -> int:
-        """Items that failed, in the source or in any stage."""
-        return self.source_failed + sum(stage.failed for stage in self.stages)
+        """Items that failed, in the source or in any stage, and results on which the consumer failed."""
+        return self.source_failed + self.rejected + sum(stage.failed for stage in self.stages)
 
     @property
     def bottleneck(self) -> StageReport | None:

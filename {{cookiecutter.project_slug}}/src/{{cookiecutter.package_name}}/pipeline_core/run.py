@@ -13,7 +13,7 @@ from typing import Any
 from weakref import ref
 
 from .channel import Closed
-from .errors import PipelineError, Raised
+from .errors import CONSUMER, PipelineError, Raised
 from .flow import Flow
 from .plan import Plan
 from .serial import plain_loop
@@ -51,7 +51,7 @@ class Run(Flow):
             self.error = error if isinstance(error, PipelineError) else None
             self.settle()
             raise
-        self.stop_event.on_set = self.stop
+        self.stop_event.on_set, self.dead_letters.origin = self.stop, self.origin
         if self.stop_event.is_set():  # A stop before the start.
             self.stop()
 
@@ -129,6 +129,19 @@ class Run(Flow):
         del self, items, outputs  # The traceback of the error will refer to this frame, and all of them to the error.
         if ended_by.error is not None:
             raise ended_by.take()
+
+    def reject(self, result: object, error: Exception) -> None:
+        """The consumer failed on the result that it has. Raises the PipelineError that ends the run."""
+        self.rejected += 1
+        policy = self.plan.policy(CONSUMER, self.plan.on_error)
+        failure = policy.blame(error, "the loop over the results", result, self.delivered)
+        try:
+            if not policy.skip:
+                raise failure
+            self.dead_letters.add(failure)
+        except PipelineError as ended:
+            self.error = ended
+            raise
 
     def stop(self) -> None:
         """End the run. Any thread, and a signal handler, may call."""
@@ -220,7 +233,8 @@ class Run(Flow):
         try:
             self.close_accounts()
         finally:
-            self.stop_event.on_set = None  # A run that is dropped goes at once, and waits for no collection of garbage.
+            # A run that is dropped goes at once, and waits for no collection of garbage.
+            self.stop_event.on_set = self.dead_letters.origin = None
             self.finished.set()
             self.launched.set()
         self.tell_of_the_end()

@@ -8,7 +8,8 @@ from time import perf_counter
 from typing import Any
 
 from .channel import Channel, Closed
-from .errors import FailedItem, Failure, PipelineError, Raised, tried
+from .errors import Barrier, FailedItem, Failure, PipelineError, Raised, tried
+from .lineage import Lineage
 from .policy import NOTHING, Policy
 
 GRACE = 0.01  # Seconds that a stop waits for a source that is in its own `next()`.
@@ -25,6 +26,7 @@ class Source:
     def __init__(self, source: Any, outbox: Channel[Any], policy: Policy) -> None:
         self.source, self.policy, self.outbox = source, policy, outbox
         self.read = self.failed = self.aborted = 0
+        self.lineage = Lineage()
         self.failure: PipelineError | None = None
         self.ended = 0.0  # When it gave its last item.
         self.reading = True  # In code of the source, which may block for ever.
@@ -80,14 +82,19 @@ class Source:
             raise Closed
         if self.draining:
             self.outbox.close()
-        self.read += 1
+        barrier = type(item) is Barrier
+        self.read += not barrier
         try:
             if type(item) is FailedItem:
                 item = self._failed(item)
+            elif barrier:
+                if not self.policy.dead_letters.travel:
+                    raise TypeError("a Barrier came that nobody expects: call expect_barriers() before the start")
+                item = Failure(item)
             if item is not NOTHING:
                 self.outbox.put(item, timeout)
         except Full:
-            self.read -= 1
+            self.read -= not barrier
             raise
         except Closed:
             self.aborted += type(item) is not Failure
@@ -98,6 +105,7 @@ class Source:
         if self.outbox.closed:
             raise Closed
         self.failed += 1
+        self.lineage.note(self.read - self.failed, self.read)
         failure = Failure(self.policy.blame(item.error, "read", item.item, self.read - 1))
         return self.policy.judge(failure) or NOTHING
 

@@ -84,7 +84,8 @@ class Stage:
     def new_worker(self, index: int) -> BaseWorker[Any, Any]:
         try:
             worker = self.spec.worker_class(**self.spec.worker_args)
-            attach(worker, self.name, index, self.policy.stop_event, self.hands)
+            letters = self.policy.dead_letters  # Not this stage, which has the worker.
+            attach(worker, self.name, index, self.policy.stop_event, self.hands, partial(letters.origin_of, self.name))
         except BaseException as error:
             raise self.policy.blame(error, "__init__") from error
         return worker
