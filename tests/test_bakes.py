@@ -360,7 +360,8 @@ def test_p4_the_readme_names_commands_and_options_that_there_are(project_with_co
     (name,) = tomllib.loads(project.text("pyproject.toml"))["project"]["scripts"]
     named = set(re.findall(rf"(?<![\w=-]){name} ([a-z-]+)", readme))
     assert {"run", "retry", "graph"} <= named
-    helps = [project.python("-m", project.package, command, "--help", COLUMNS="500").stdout for command in named]
+    calls = [[], *([command] for command in named)]
+    helps = [project.python("-m", project.package, *call, "--help", COLUMNS="500").stdout for call in calls]
     known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
     others = {"--group", "--upgrade", "--check"}  # Pip's and ruff's.
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", readme)) <= known | others

@@ -126,6 +126,7 @@ def test_a_terminal_that_shows_the_results_shows_no_live_table(in_file: bool, tm
         waited_for = b"queue" if in_file else b'"one"\r\n'
         while waited_for not in shown:
             shown += os.read(screen, 1 << 16)
+        running.stdin.write(b"1\n" * 5000 + b'"last"\n')
         ended = threading.Timer(0.6, running.stdin.close)  # Time for a table to be drawn, where one would be.
         ended.start()
         while True:
@@ -143,6 +144,7 @@ def test_a_terminal_that_shows_the_results_shows_no_live_table(in_file: bool, tm
     assert b"completed after" in shown
     if not in_file:
         assert shown.startswith(b'"one"\r\n')
+        assert shown.index(b'"last"\r\n') < shown.index(b"completed after"), "the report stands below the results"
 
 
 def test_null_is_an_item_and_a_stage_that_drops_it_has_filtered_it(call: Call) -> None:
