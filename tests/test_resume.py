@@ -247,7 +247,9 @@ def ended(bake: Baker, tmp_path_factory: pytest.TempPathFactory) -> tuple[Comman
     given = arguments(several(".jsonl", ".jsonl")(command.folder), ".jsonl")
     checkpoint = command.folder / "out.jsonl.checkpoint"
     with command.start(*given, **PLAIN) as running:
-        until(lambda: checkpoint.exists() and checkpoint.read_bytes().count(b"\n") > 1, running)
+        until(lambda: command.count_seen() > 100, running)
+        before = checkpoint.read_bytes()
+        until(lambda: checkpoint.read_bytes() != before, running)
         assert end(running, signal.SIGTERM) == 143, command.stderr
     return command, shutil.copytree(folder / "run", folder / "copy"), given
 
