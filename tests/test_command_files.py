@@ -218,10 +218,10 @@ def on_a_terminal(command: Command, *arguments: str, stdin: str, signals: tuple[
     with shell(command, line.replace('"$@"', 'exec "$@"')).start(*arguments, stdin=stdin, TERM="xterm") as running:
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
-        for number in signals:
+        for position, number in enumerate(signals):
             until(lambda: b"asleep" in shown, running)
             running.send_signal(number)
-            if number is not signals[-1]:
+            if position < len(signals) - 1:  # The same signal again at once would be taken for the same one.
                 until(lambda: re.search(WAITS, shown.decode(errors="ignore")), running)
         code = end(running)
     os.close(slave)
