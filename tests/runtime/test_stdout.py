@@ -126,8 +126,8 @@ def test_a_terminal_that_shows_the_results_shows_no_live_table(in_file: bool, tm
         waited_for = b"queue" if in_file else b'"one"\r\n'
         while waited_for not in shown:
             shown += os.read(screen, 1 << 16)
-        running.stdin.write(b"1\n" * 5000 + b'"last"\n')
-        ended = threading.Timer(0.6, running.stdin.close)  # Time for a table to be drawn, where one would be.
+        rest = b"1\n" * 5000 + b'"last"\n'
+        ended = threading.Timer(0.6, running.communicate, [rest])  # Time for a table to be drawn, where one would be.
         ended.start()
         while True:
             try:
