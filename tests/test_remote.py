@@ -32,7 +32,12 @@ def s3() -> Iterator[dict[str, str]]:
         rest.start()
         parquet = io.BytesIO()
         pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2]}), parquet)
-        files = {"": b"", "/in/a.jsonl": LINES.encode(), "/in/b.jsonl.gz": gzip.compress(b"7\n"), "/in/b.jsonl.part": b"8\n"}
+        files = {
+            "": b"",
+            "/in/a.jsonl": LINES.encode(),
+            "/in/b.jsonl.gz": gzip.compress(b"7\n"),
+            "/in/b.jsonl.part": b"8\n",
+        }
         for path, data in (files | {"/table.parquet": parquet.getvalue()}).items():
             kind = {"Content-Type": "application/octet-stream"}
             urllib.request.urlopen(urllib.request.Request(f"{address}/bucket{path}", data, kind, method="PUT")).close()
