@@ -39,6 +39,15 @@ assert (kept, list(build_pipeline().run([0.6, 0.4]))) == ([0.8], [0.6])
 assert [item for item, _ in predictions] == [f"image {number}" for number in range(1000)]
 assert {device for _, device in predictions} <= {"cuda:0", "cuda:1"}
 """,
+    "CSV and Parquet": """
+assert prices == [{"name": "salt", "price": 0.5}, {"name": "sugar", "price": 1.2}]
+assert {letter.stage: letter.item for letter in pipeline.report.dead_letters} == {
+    "price": {"name": "pepper", "price": "much"}, "source": "1,2,3"
+}
+""",
+    "A query of a database": """
+assert lines == ["FI: 2", "NO: 6"]
+""",
     "A bad item among a batch's good ones": """
 assert (lengths, [letter.item for letter in pipeline.report.dead_letters]) == ([5, 6], [Path()])
 """,
