@@ -11,8 +11,10 @@ import pytest
 from baking import ROOT, Baker, environment
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")
-PACKAGES = ("hypothesis", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "rich", "typer")
-PACKAGES += ("backports.zstd; python_version < '3.14'",)
+PACKAGES = [
+    *("hypothesis", "msgspec", "pyarrow", "pytest", "pytest-timeout", "pytest-xdist", "rich", "typer"),
+    "backports.zstd; python_version < '3.14'",
+]
 ASK = (
     "import platform, sys, sysconfig; print(platform.python_implementation(), '%d.%d' % sys.version_info[:2], "
     "bool(sysconfig.get_config_var('Py_GIL_DISABLED')), sys.executable)"

@@ -241,7 +241,9 @@ def test_sqlite_holds_lists_and_dicts_as_json_and_other_values_as_they_are(tmp_p
 
 
 @parquet
-def test_parquet_gets_a_type_from_the_first_value_that_tells_one(tmp_path: Path) -> None:
+def test_parquet_gets_a_type_from_the_first_value_that_tells_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
     values = [
         {"a": None, "list": [], "dict": {"x": None}, "float": 1.5},
         {"a": "x", "list": [[]], "dict": {"y": 1}, "float": 2},
@@ -252,16 +254,24 @@ def test_parquet_gets_a_type_from_the_first_value_that_tells_one(tmp_path: Path)
         {"a": "x", "list": [[]], "dict": {"x": None, "y": 1}, "float": 2.0},
         {"a": None, "list": [[1]], "dict": {"x": [True], "y": None}, "float": None},
     ]
-    assert read(write(tmp_path / "out.parquet", values)) == expected
+    path = tmp_path / "out.parquet"
+    assert read(write(path, values)) == expected
+    monkeypatch.setattr("my_pipeline.table_writers.Parquet.period", 0.001)  # Seconds: each value is a batch.
+    with Outputs() as outputs:
+        output = outputs.add(path)
+        for number, value in enumerate(values, 1):
+            output.write(value)
+            until(lambda: len(read_part(path)) == number)  # noqa: B023
+    assert read(path) == expected
     positions: list[list[int]] = []
     with suppress(KeyError), Outputs() as outputs:
-        output = outputs.add(tmp_path / "out.parquet")
+        output = outputs.add(path)
         for value in values[:2]:
             output.write(value)
             outputs.mark(positions.append)
         raise KeyError
-    write(tmp_path / "out.parquet", values[1:], position=positions[0][0])
-    assert read(tmp_path / "out.parquet") == expected
+    write(path, values[1:], position=positions[0][0])
+    assert read(path) == expected
 
 
 @parquet
