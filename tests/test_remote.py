@@ -64,7 +64,7 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 def test_u1_a_bucket_is_read_by_names_and_patterns(s3: dict[str, str], bake: Baker) -> None:
     call = ["-m", "my_pipeline", "run", "-q", "s3://bucket/in/*", "s3://bucket/table.parquet"]
-    done = bake().python(*call, **s3)
+    done = bake().python(*call, **s3)  # type: ignore[arg-type]
     assert (done.stdout, done.stderr) == (f'{LINES}7\n{{"a": 1}}\n{{"a": 2}}\n', "")
 
 

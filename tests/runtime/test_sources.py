@@ -4,9 +4,7 @@ import gzip
 import json
 import os
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
