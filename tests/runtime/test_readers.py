@@ -195,7 +195,7 @@ def test_a_long_json_value_is_read_whole_wherever_a_block_ends(
     cut: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("my_pipeline.readers.BLOCK", cut)
-    value = {
+    value: dict[str, object] = {
         "text": 'a "quoted" \\ é \U0001f600 \x00' * 5,
         "numbers": [1.5e-10, -3, 10**30, True, None],
         "deep": [[[{}]]],
@@ -218,7 +218,7 @@ def test_u1_csv_as_people_have_it(tmp_path: Path) -> None:
 def test_u1_a_table_keeps_the_types_of_its_columns(tmp_path: Path) -> None:
     rows = [{"n": None, "d": Decimal("1.50"), "t": date(2020, 1, 2), "l": [1, 2], "s": {"x": b"\x00"}, "f": 0.1}]
     assert read(written(tmp_path / "x.parquet", parquet(rows))) == rows
-    typed = [{"a": 1, "b": 0.1}, {"a": None, "b": b"\x00"}, {"a": 2**63 - 1, "b": "é"}]
+    typed: list[dict[str, object]] = [{"a": 1, "b": 0.1}, {"a": None, "b": b"\x00"}, {"a": 2**63 - 1, "b": "é"}]
     assert read(written(tmp_path / "x.db", sqlite(rows=typed))) == typed
 
 
