@@ -64,10 +64,10 @@ class Api(BaseHTTPRequestHandler):
     """Gives each product its path as its name. The first answer is 429."""
 
     protocol_version = "HTTP/1.1"
-    refused = False
+    first = threading.Lock()
 
     def do_GET(self) -> None:
-        status, Api.refused = 200 if Api.refused else 429, True
+        status = 429 if Api.first.acquire(blocking=False) else 200
         body = json.dumps({"name": self.path}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
