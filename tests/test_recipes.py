@@ -39,6 +39,12 @@ assert (kept, list(build_pipeline().run([0.6, 0.4]))) == ([0.8], [0.6])
 assert [item for item, _ in predictions] == [f"image {number}" for number in range(1000)]
 assert {device for _, device in predictions} <= {"cuda:0", "cuda:1"}
 """,
+    "A database of your own, each row once": """
+with sqlite3.connect(FILE) as database:
+    assert (stored, database.execute("SELECT * FROM totals").fetchall()) == ([5, 7], [(0, 5), (1, 7)])
+database.close()
+""",
+    "A run that goes on where the last one ended": "",  # The tests of resuming do it.
     "CSV and Parquet": """
 assert prices == [{"name": "salt", "price": 0.5}, {"name": "sugar", "price": 1.2}]
 assert {letter.stage: letter.item for letter in pipeline.report.dead_letters} == {
