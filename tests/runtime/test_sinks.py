@@ -154,6 +154,23 @@ def child(path: Path, *more: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 @each_format
+def test_a_value_that_is_only_checked_changes_nothing_of_what_is_written(name: str, tmp_path: Path) -> None:
+    with Outputs() as outputs:
+        output = outputs.add(tmp_path / name)
+        for row in rows(3):
+            output.check(row)
+        for row in rows(3):
+            output.write(row)
+    assert read(tmp_path / name) == rows(3)
+
+
+@pytest.mark.parametrize("text", ["a\rb", "\r", "a\r\n", "\n"])
+def test_u2_a_cell_of_csv_keeps_its_ends_of_lines(text: str, tmp_path: Path) -> None:
+    assert read(write(tmp_path / "out.csv", [{"a": text, "b": ""}])) == [{"a": text, "b": ""}]
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"a,b\n")
+
+
+@each_format
 @pytest.mark.parametrize("count", [1, 1000])
 def test_u2_what_is_written_is_what_others_read_by_the_name(name: str, count: int, tmp_path: Path) -> None:
     assert read(write(tmp_path / name, rows(count))) == rows(count)
