@@ -1,5 +1,6 @@
 """The examples drop onto a bake and keep it clean."""
 
+import gzip
 import json
 import re
 import sys
@@ -7,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow.parquet import read_table
 
 import baking
 from demo import bake_example
 
 ENRICH = baking.ROOT / "examples" / "enrich"
-ANSWERS: dict[str, dict[str, str]] = {"digits": {}, "enrich": {"stage_names": "enrich"}}
+LOGS = baking.ROOT / "examples" / "logs"
+ANSWERS: dict[str, dict[str, str]] = {
+    "digits": {},
+    "enrich": {"stage_names": "enrich"},
+    "logs": {"stage_names": "parse, section, totals"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +122,31 @@ def test_what_is_done_is_there_when_ctrl_c_ends_it_and_while_records_come(source
         left.unlink()
     assert lines_after_four_seconds("cut.jsonl.part", ours("cut.dead", "-", "-o", "cut.jsonl")) > 0
     assert lines_after_four_seconds("cut_by_hand.jsonl", by_hand("-", "cut_by_hand.jsonl")) == 0
+
+
+@pytest.fixture(scope="module")
+def logs(folder: Path) -> baking.Bake:
+    project = example("logs", folder)
+    project.python(str(LOGS / "access_log.py"), "20000")
+    return project
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [[], ["--set", "processes=2"], ["--set", "totals=true"]])
+def test_a_log_becomes_the_table_that_a_plain_loop_makes_and_broken_lines_are_named(
+    settings: list[str], logs: baking.Bake
+) -> None:
+    name = "totals.parquet" if "totals=true" in settings else "rows.parquet"
+    command = ours("dead.jsonl", "access.log.gz", "-o", name, *settings)
+    assert logs.run(*command, check=False).returncode == 1  # Some lines failed.
+    logs.python(str(LOGS / "by_hand.py"), "access.log.gz", f"by_hand_{name}")
+
+    results, expected = (read_table(logs.path / file) for file in (name, f"by_hand_{name}"))
+    assert results.equals(expected)
+    assert results.num_rows > 20
+    broken = [int(number) for number in logs.text("broken.txt").split()]
+    letters = lines_of(logs, "dead.jsonl")
+    assert [(letter["file"], letter["line"]) for letter in letters] == [("access.log.gz", line) for line in broken]
+    lines = gzip.decompress((logs.path / "access.log.gz").read_bytes()).split(b"\n")
+    texts = [lines[number - 1].decode(errors="replace") for number in broken]
+    assert [letter["item"] for letter in letters] == texts

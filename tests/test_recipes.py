@@ -39,6 +39,12 @@ assert (kept, list(build_pipeline().run([0.6, 0.4]))) == ([0.8], [0.6])
 assert [item for item, _ in predictions] == [f"image {number}" for number in range(1000)]
 assert {device for _, device in predictions} <= {"cuda:0", "cuda:1"}
 """,
+    "A database of your own, each row once": """
+with sqlite3.connect(FILE) as database:
+    assert (stored, database.execute("SELECT * FROM totals").fetchall()) == ([5, 7], [(0, 5), (1, 7)])
+database.close()
+""",
+    "A run that goes on where the last one ended": "",  # The tests of resuming do it.
     "CSV and Parquet": """
 assert prices == [{"name": "salt", "price": 0.5}, {"name": "sugar", "price": 1.2}]
 assert {letter.stage: letter.item for letter in pipeline.report.dead_letters} == {
@@ -58,10 +64,10 @@ class Api(BaseHTTPRequestHandler):
     """Gives each product its path as its name. The first answer is 429."""
 
     protocol_version = "HTTP/1.1"
-    refused = False
+    first = threading.Lock()
 
     def do_GET(self) -> None:
-        status, Api.refused = 200 if Api.refused else 429, True
+        status = 429 if Api.first.acquire(blocking=False) else 200
         body = json.dumps({"name": self.path}).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))

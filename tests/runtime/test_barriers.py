@@ -185,6 +185,12 @@ def test_u5_a_dead_letter_says_how_many_outputs_went_on_before_the_failure(stage
     assert [letter.given for letter in manager.report.dead_letters] == [0, 3]
 
 
+def test_u4_items_have_the_numbers_that_the_caller_gives_them() -> None:
+    manager = PipelineManager(on_error="skip").add_worker(Tells).add_worker(Fails)
+    manager.number_items(lambda index: None if index == 1 else index + 500)
+    assert [index for _, index in manager.run([(0,), (1,), (2,)])] == [500, None, 502]
+
+
 def test_u4_what_finish_gives_comes_from_no_item_of_the_source() -> None:
     manager = PipelineManager().add_worker(Counts).add_worker(Tells)
     assert list(manager.run([(5,)])) == [((5,), 0), (TOTAL, None)]

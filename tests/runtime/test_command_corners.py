@@ -18,6 +18,8 @@ import pytest
 
 pytest.importorskip("my_pipeline.cli", reason="this project has no command")
 
+from my_pipeline.dead_letters import as_json
+from my_pipeline.pipeline_core import DeadLetter
 from my_pipeline.running import one_line_errors
 
 PROJECT = Path(my_pipeline.__file__).parents[1]
@@ -328,3 +330,40 @@ def test_a_profile_knows_all_kinds_of_stages(command: Command) -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"^ask .*wait .* CPU\), async, at most 1000 a second", done.stdout, re.MULTILINE)
     assert re.search(r"^last .* CPU\), process", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("depth", [100, 300, 450, 600, 900, 5000])
+def test_c5_a_value_of_many_lists_in_lists_costs_no_other_one(depth: int, command: Command, tmp_path: Path) -> None:
+    deep = "[" * depth + "]" * depth
+    done = command("run", "-q", "--on-error=skip", "--dead-letters=dead.jsonl", stdin=f'{deep}\n"bad"\n1\n')
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (1, "1")
+    letters = [json.loads(line) for line in (tmp_path / "dead.jsonl").read_text().splitlines()]
+    assert [letter["line"] for letter in letters] in ([2], [1, 2])
+    assert letters[-1]["item"] == "bad"
+
+
+class Shy(Exception):
+    """It has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+    __repr__ = __str__
+
+
+ODD = {
+    "object": Shy(),
+    "list": [Shy()],
+    "integer": 10**5000,
+    "in a list": [-(10**5000)],
+    "in a dict": {"a": [10**5000]},
+}
+
+
+@pytest.mark.parametrize("item", ODD.values(), ids=ODD)
+def test_a6_a_dead_letter_is_written_whatever_the_text_of_its_item_and_its_error_is(item: object) -> None:
+    told = json.loads(json.dumps(as_json(DeadLetter("first", 3, item, Shy(), "", 1), {"source_index": 3})))
+    assert "item" not in told
+    assert (told["stage"], told["source_index"]) == ("first", 3)
+    assert told["error"].startswith("Shy: ")
+    assert told["repr"]

@@ -16,6 +16,8 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -154,6 +156,23 @@ def child(path: Path, *more: str) -> Iterator["subprocess.Popen[str]"]:
 
 
 @each_format
+def test_a_value_that_is_only_checked_changes_nothing_of_what_is_written(name: str, tmp_path: Path) -> None:
+    with Outputs() as outputs:
+        output = outputs.add(tmp_path / name)
+        for row in rows(3):
+            output.check(row)
+        for row in rows(3):
+            output.write(row)
+    assert read(tmp_path / name) == rows(3)
+
+
+@pytest.mark.parametrize("text", ["a\rb", "\r", "a\r\n", "\n"])
+def test_u2_a_cell_of_csv_keeps_its_ends_of_lines(text: str, tmp_path: Path) -> None:
+    assert read(write(tmp_path / "out.csv", [{"a": text, "b": ""}])) == [{"a": text, "b": ""}]
+    assert (tmp_path / "out.csv").read_bytes().startswith(b"a,b\n")
+
+
+@each_format
 @pytest.mark.parametrize("count", [1, 1000])
 def test_u2_what_is_written_is_what_others_read_by_the_name(name: str, count: int, tmp_path: Path) -> None:
     assert read(write(tmp_path / name, rows(count))) == rows(count)
@@ -272,6 +291,24 @@ def test_parquet_gets_a_type_from_the_first_value_that_tells_one(
         raise KeyError
     write(path, values[1:], position=positions[0][0])
     assert read(path) == expected
+
+
+@parquet
+def test_parquet_holds_moments_dates_and_decimals(tmp_path: Path) -> None:
+    noon, day = datetime(2025, 6, 1, 12, tzinfo=UTC), date(2025, 6, 1)
+    values = [
+        {"at": noon, "naive": datetime(2025, 6, 1), "day": None, "price": Decimal("9.99")},
+        {"at": None, "naive": datetime(2025, 6, 2), "day": day, "price": Decimal("-1000.5")},
+        {"at": noon + timedelta(microseconds=1), "naive": None, "day": day, "price": Decimal("0.125")},
+    ]
+    with Outputs() as outputs:
+        output = outputs.add(tmp_path / "out.parquet")
+        for value in values:
+            output.write(value)
+        for name, cell in ("at", datetime(2025, 6, 1)), ("naive", noon), ("day", noon), ("price", Decimal(10) ** 40):
+            with pytest.raises(ValueError, match=f"column '{name}': "):
+                output.write(values[0] | {name: cell})
+    assert read(tmp_path / "out.parquet") == values
 
 
 @parquet

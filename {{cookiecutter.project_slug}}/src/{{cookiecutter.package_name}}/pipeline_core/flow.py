@@ -74,7 +74,7 @@ class Flow:
             for giver in reversed([*takewhile(lambda each: each.name != stage, self.stages)]):
                 index = None if index is None else giver.lane.lineage.item_of(index)
             index = None if index is None else self.source.lineage.item_of(index)
-        return index
+        return None if index is None else self.plan.number_of(index)
 
     def close_accounts(self) -> None:
         """When nobody works any more: find the error that ended the run, and book what is left."""

@@ -80,7 +80,7 @@ class Lane:
         """What the loop does next, again and again. Raises Closed at the end of the stream."""
         inbox, meter, call, measured, once = self.inbox, self.meter, self.calls.one, self.calls.measured, ((),)
         while True:
-            yield measured, starmap(inbox.get, once)
+            yield measured, starmap(inbox.get, once)  # It waits when the loop asks for it, and holds nothing.
             if meter.unmeasured and not self.policy.pace.holds:
                 number, burst = inbox.burst(meter.unmeasured)
                 meter.unmeasured -= number

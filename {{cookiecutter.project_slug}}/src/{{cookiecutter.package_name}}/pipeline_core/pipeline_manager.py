@@ -187,6 +187,16 @@ class PipelineManager:
         self._plan.dead_letters.travel = True
         return self
 
+    def number_items(self, number_of: Callable[[int], int | None]) -> "PipelineManager":
+        """Say, before the start, which `source_index` each item of the source has; default: its position.
+
+        For example, `lambda index: 500 + index` where the source leaves out 500 items that another run has done. None: it
+        is not known.
+        """
+        self._check_not_started("number_items")
+        self._plan.number_of = number_of
+        return self
+
     def source_index(self) -> int | None:
         """In the loop over the results: the position, among the items of the source, of the one that the last result came from.
 

@@ -125,6 +125,7 @@ class Plan:
     stages: list[StageSpec] = field(default_factory=list)
     observers: list[Observer] = field(default_factory=list)
     stop_event: StopEvent = field(default_factory=StopEvent)
+    number_of: Callable[[int], int | None] = lambda index: index  # The `source_index` of what the source gives.
 
     def __post_init__(self) -> None:
         checks.check_name("name", self.name)
