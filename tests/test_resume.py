@@ -285,6 +285,17 @@ def test_u3_a_part_of_whatever_origin_is_never_emptied_in_silence(leftover: str,
     assert sorted(hand_on.files()) == ["dead.jsonl", f"out{output}"]
 
 
+@pytest.mark.parametrize("mode", [[], ["--resume"]])
+def test_c7_a_file_that_is_called_like_a_checkpoint_and_is_none_is_not_overwritten(
+    mode: list[str], hand_on: Command
+) -> None:
+    for content in (b"weights", b'{"weights": 1}\n', b""):
+        (hand_on.folder / "model.checkpoint").write_bytes(content)
+        assert hand_on.run("run", "-q", "-o", "model", *mode, stdin="1\n") == 2
+        assert "model.checkpoint" in hand_on.one_line
+        assert hand_on.files() == {"model.checkpoint": content}
+
+
 def test_u3_overwrite_begins_anew(left: tuple[Command, list[str]]) -> None:
     command, given = left
     assert command.run(*given, "--overwrite", **PLAIN) == 1, command.stderr
