@@ -332,6 +332,16 @@ def test_u4_what_changed_since_is_named_and_refused(
         (command.folder / file).write_bytes(change)
     before = command.files()
     assert command.run(*given, *more, "--resume", **PLAIN | settings) == 2
+@pytest.mark.parametrize("dead", ["no/dead.jsonl", "dead.csv", "folder"])
+@pytest.mark.parametrize("name", ["run", "retry"])
+def test_u3_a_run_that_is_refused_empties_nothing(name: str, dead: str, hand_on: Command) -> None:
+    (hand_on.folder / "folder").mkdir()
+    (hand_on.folder / "out.part").write_text("1\n")
+    (hand_on.folder / "in").write_text('{"stage": "last", "item": 1}\n')
+    assert hand_on.run(name, "in", "-o", "out", f"--dead-letters={dead}", "--overwrite") == 2
+    assert hand_on.files()["out.part"] == b"1\n"
+
+
     assert re.search(named, command.one_line)
     assert command.files() == before
 
