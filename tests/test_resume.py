@@ -393,6 +393,15 @@ def test_u3_a_run_that_was_killed_does_not_block_the_next(hand_on: Command) -> N
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_u3_results_and_letters_are_there_at_once_and_outlive_a_kill(output: str, hand_on: Command) -> None:
     part, dead = hand_on.folder / f"out{output}.part", hand_on.folder / "dead.jsonl.part"
+def test_u4_an_open_descriptor_cannot_be_continued_and_has_no_checkpoint(hand_on: Command) -> None:
+    shell = replace(hand_on, before=("sh", "-c", """exec "$@" 5>> out""", "sh"))
+    assert shell.run("run", "-q", "-o", "/dev/fd/5", stdin='"bad"\n') == 1
+    assert hand_on.files() == {"out": b""}
+    assert shell.run("run", "-q", "-o", "/dev/fd/5", "--resume", stdin="1\n") == 2
+    assert "--resume" in hand_on.one_line
+    assert hand_on.files() == {"out": b""}
+
+
     with hand_on.start(*arguments([], output), stdin=subprocess.PIPE) as running:
         assert running.stdin is not None
         for number in range(3):
