@@ -193,3 +193,15 @@ def test_u5_a_result_that_could_not_be_written_is_retried_from_its_source_item(h
     assert (letter["source_item"], letter["source_index"], letter["line"]) == ({"n": [2]}, 1, 2)
     assert hand_on.run("retry", "-q", "dead", "-o", "more.jsonl") == 0, hand_on.stderr
     assert lines_of(hand_on.folder / "more.jsonl") == [{"n": [2]}]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".xz", ".bz2"])
+def test_u5_packed_letters_are_retried(ending: str, hand_on: Command) -> None:
+    dead = hand_on.folder / f"dead.jsonl{ending}"
+    given = ["run", "-q", "--on-error=skip", f"--dead-letters={dead.name}", "-o", "out.csv"]
+    assert hand_on.run(*given, stdin='1\n{"n": 3}\n') == 1
+    assert hand_on.run("retry", "-q", dead.name, "-o", "more") == 0, hand_on.stderr
+    assert lines_of(hand_on.folder / "more") == [1]
+    dead.write_bytes(dead.read_bytes()[:-6])
+    assert hand_on.run("retry", "-q", dead.name, "-o", "more") == 2
+    assert dead.name in hand_on.one_line

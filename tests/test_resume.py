@@ -232,6 +232,53 @@ def test_u4_a_run_that_ended_with_its_first_results_is_resumed(number: signal.Si
     assert (hand_on.folder / "out.jsonl").read_text() == "1\n2\n"
 
 
+def begin(command: Command, lines: str, number: signal.Signals) -> int:
+    """Run over these lines, again and again, until there is something to resume, and end the run. Returns how often."""
+    checkpoint, times = command.folder / "out.jsonl.checkpoint", 0
+    with command.start(*arguments([], ".jsonl"), stdin=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        while not (checkpoint.exists() and '"read"' in checkpoint.read_text()):
+            running.stdin.write(lines.encode())
+            running.stdin.flush()
+            times += 1
+            sleep(0.005)
+        end(running, number)
+    return times
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_u4_a_run_without_results_so_far_is_resumed_also_where_an_older_output_is(
+    number: signal.Signals, hand_on: Command
+) -> None:
+    (hand_on.folder / "out.jsonl").write_text("old\n")
+    lines = '"bad"\n' * begin(hand_on, '"bad"\n', number)
+    assert (hand_on.folder / "out.jsonl").read_text() == "old\n"
+    assert hand_on.run(*arguments([], ".jsonl"), "--resume", stdin=f"{lines}3\n") == 1, hand_on.stderr
+    assert sorted(hand_on.files()) == ["dead.jsonl", "out.jsonl"]
+    assert (hand_on.folder / "out.jsonl").read_text() == "3\n"
+    assert len(read_letters(hand_on.folder / "dead.jsonl")) == lines.count("bad")
+
+
+def test_u3_dead_letters_of_an_older_run_stay_until_those_of_this_one_are_complete(hand_on: Command) -> None:
+    dead = hand_on.folder / "dead.jsonl"
+    dead.write_text("old\n")
+    lines = "1\n" * begin(hand_on, "1\n", signal.SIGTERM)
+    (hand_on.folder / "out.jsonl.part").write_text("")  # It has lost results.
+    assert hand_on.run(*arguments([], ".jsonl"), "--resume", stdin=lines) == 2
+    assert dead.read_text() == "old\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_u4_dead_letters_behind_a_link_are_gone_on_with(number: signal.Signals, hand_on: Command) -> None:
+    dead, target = hand_on.folder / "dead.jsonl", hand_on.folder.parent / "letters.jsonl"
+    target.write_text("old\n")
+    dead.symlink_to(target)
+    lines = '"bad"\n2\n' * begin(hand_on, '"bad"\n2\n', number)
+    assert hand_on.run(*arguments([], ".jsonl"), "--resume", stdin=lines) == 1, hand_on.stderr
+    assert dead.readlink() == target
+    assert [index for _, index, _ in read_letters(target)] == list(range(0, lines.count("\n"), 2))
+
+
 # What is left of a run.
 
 
@@ -285,6 +332,27 @@ def test_u3_a_part_of_whatever_origin_is_never_emptied_in_silence(leftover: str,
     assert sorted(hand_on.files()) == ["dead.jsonl", f"out{output}"]
 
 
+@pytest.mark.parametrize("dead", ["no/dead.jsonl", "dead.csv", "folder"])
+@pytest.mark.parametrize("name", ["run", "retry"])
+def test_u3_a_run_that_is_refused_empties_nothing(name: str, dead: str, hand_on: Command) -> None:
+    (hand_on.folder / "folder").mkdir()
+    (hand_on.folder / "out.part").write_text("1\n")
+    (hand_on.folder / "in").write_text('{"stage": "last", "item": 1}\n')
+    assert hand_on.run(name, "in", "-o", "out", f"--dead-letters={dead}", "--overwrite") == 2
+    assert hand_on.files()["out.part"] == b"1\n"
+
+
+@pytest.mark.parametrize("mode", [[], ["--resume"]])
+def test_c7_a_file_that_is_called_like_a_checkpoint_and_is_none_is_not_overwritten(
+    mode: list[str], hand_on: Command
+) -> None:
+    for content in (b"weights", b'{"weights": 1}\n', b""):
+        (hand_on.folder / "model.checkpoint").write_bytes(content)
+        assert hand_on.run("run", "-q", "-o", "model", *mode, stdin="1\n") == 2
+        assert "model.checkpoint" in hand_on.one_line
+        assert hand_on.files() == {"model.checkpoint": content}
+
+
 def test_u3_overwrite_begins_anew(left: tuple[Command, list[str]]) -> None:
     command, given = left
     assert command.run(*given, "--overwrite", **PLAIN) == 1, command.stderr
@@ -323,6 +391,15 @@ def test_u4_what_changed_since_is_named_and_refused(
     assert command.run(*given, *more, "--resume", **PLAIN | settings) == 2
     assert re.search(named, command.one_line)
     assert command.files() == before
+
+
+def test_u4_an_open_descriptor_cannot_be_continued_and_has_no_checkpoint(hand_on: Command) -> None:
+    shell = replace(hand_on, before=("sh", "-c", """exec "$@" 5>> out""", "sh"))
+    assert shell.run("run", "-q", "-o", "/dev/fd/5", stdin='"bad"\n') == 1
+    assert hand_on.files() == {"out": b""}
+    assert shell.run("run", "-q", "-o", "/dev/fd/5", "--resume", stdin="1\n") == 2
+    assert "--resume" in hand_on.one_line
+    assert hand_on.files() == {"out": b""}
 
 
 @pytest.mark.parametrize("output", ["-", "/dev/stdout", "/dev/null", "pipe"])

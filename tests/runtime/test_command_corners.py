@@ -221,6 +221,34 @@ def test_what_is_read_is_not_overwritten(arguments: list[str], command: Command,
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"x.part": letter, "x.json": letter}
 
 
+@posix
+@pytest.mark.parametrize(
+    "line",
+    [
+        '"$@" "*.jsonl" > z.jsonl',
+        '"$@" a.jsonl >> a.jsonl',
+        '"$@" < a.jsonl >> a.jsonl',
+        '"$@" a.jsonl -o /dev/fd/5 5>> a.jsonl',
+        '"$@" a.jsonl --dead-letters /dev/fd/5 5>> a.jsonl',
+        '"$@" a.checkpoint -o a',
+    ],
+)
+def test_c7_what_a_run_writes_is_not_what_it_reads(line: str, shell: Command, tmp_path: Path) -> None:
+    for name in ("a.jsonl", "a.checkpoint"):
+        (tmp_path / name).write_text("1\n" * 100_000)
+    done = shell(f"ulimit -f 4000; {line}", "run", "-q")  # Else it would be endless.
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .+ is read, and would be overwritten: write to another file\n", done.stderr)
+    assert {(tmp_path / name).read_text() for name in ("a.jsonl", "a.checkpoint")} == {"1\n" * 100_000}
+
+
+@posix
+def test_an_input_may_be_called_stdout(shell: Command, tmp_path: Path) -> None:
+    (tmp_path / "stdout").write_text("1\n")
+    assert shell('"$@" stdout > out', "run", "-q").returncode == 0
+    assert (tmp_path / "out").read_text() == "1\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
