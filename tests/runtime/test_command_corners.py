@@ -390,7 +390,7 @@ ODD = {
 
 @pytest.mark.parametrize("item", ODD.values(), ids=ODD)
 def test_a6_a_dead_letter_is_written_whatever_the_text_of_its_item_and_its_error_is(item: object) -> None:
-    told = json.loads(json.dumps(as_json(DeadLetter("first", 3, item, Shy(), "", 1), {"source_index": 3})))
+    told = json.loads(json.dumps(as_json(DeadLetter("first", 3, item, Shy(), 1, ""), {"source_index": 3})))
     assert "item" not in told
     assert (told["stage"], told["source_index"]) == ("first", 3)
     assert told["error"].startswith("Shy: ")

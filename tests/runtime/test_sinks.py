@@ -296,7 +296,7 @@ def test_parquet_gets_a_type_from_the_first_value_that_tells_one(
 @parquet
 def test_parquet_holds_moments_dates_and_decimals(tmp_path: Path) -> None:
     noon, day = datetime(2025, 6, 1, 12, tzinfo=UTC), date(2025, 6, 1)
-    values = [
+    values: list[dict[str, object]] = [
         {"at": noon, "naive": datetime(2025, 6, 1), "day": None, "price": Decimal("9.99")},
         {"at": None, "naive": datetime(2025, 6, 2), "day": day, "price": Decimal("-1000.5")},
         {"at": noon + timedelta(microseconds=1), "naive": None, "day": day, "price": Decimal("0.125")},
