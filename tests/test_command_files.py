@@ -257,6 +257,12 @@ def test_u6_without_a_terminal_the_first_signal_says_so_too(odd: Command) -> Non
         assert end(running, signal.SIGINT) == 130
 
 
+def test_r8_a_signal_that_code_of_others_swallows_ends_the_run_all_the_same(odd: Command) -> None:
+    lines = '1\n"swallow"\n' + "2\n" * 10
+    assert odd.run("run", "-q", "--serial", "-o", "out.jsonl", stdin=lines) == 130, odd.stderr
+    assert lines.startswith((odd.folder / "out.jsonl.part").read_text())
+
+
 def test_u2_null_is_an_item_and_a_stage_that_returns_none_drops_it_visibly(command: Command, odd: Command) -> None:
     assert odd.run("run", "-q", stdin="null\n1\n") == 0, odd.stderr
     assert odd.stdout == '"none"\n1\n'

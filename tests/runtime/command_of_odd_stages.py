@@ -5,6 +5,7 @@ EXECUTOR    "process" for a stage in a child process
 
 import math
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -21,6 +22,13 @@ from my_pipeline.pipeline_core import (
 )
 
 
+class Swallows:
+    """Gets a signal where Python ignores what its handler raises."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
 class Odd(BaseWorker[Any, Any]):
     def process_item(self, item: Any) -> Any:
         if item == "print":
@@ -28,6 +36,8 @@ class Odd(BaseWorker[Any, Any]):
             sys.stdout.write("by sys.stdout\n")
             os.write(1, b"by descriptor\n")
             subprocess.run(["echo", "by a process"], check=True)
+        elif item == "swallow":
+            Swallows()
         elif item == "stuck":
             print("asleep", file=sys.stderr, flush=True)
             time.sleep(600)
