@@ -186,7 +186,7 @@ def test_u5_a_dead_letter_says_how_many_outputs_went_on_before_the_failure(stage
 
 
 def test_u4_items_have_the_numbers_that_the_caller_gives_them() -> None:
-    manager = PipelineManager(on_error="skip").add_worker(Tells).add_worker(Fails)
+    manager = PipelineManager().add_worker(Tells)
     manager.number_items(lambda index: None if index == 1 else index + 500)
     assert [index for _, index in manager.run([(0,), (1,), (2,)])] == [500, None, 502]
 
