@@ -249,6 +249,16 @@ def test_where_tells_the_place_of_the_last_items(folder: Path) -> None:
     ]
 
 
+def test_of_a_large_item_only_the_place_is_remembered(tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("x" * 100_000 + "\n")
+    source = Source([str(tmp_path / "x.txt")], remember=10)
+    assert [len(item) for item in source] == [100_000]
+    place = source.where(0)
+    assert place is not None
+    assert (place.file, place.line) == (str(tmp_path / "x.txt"), 1)
+    assert isinstance(place.item, FailedItem)
+
+
 def test_identity_tells_whether_an_input_has_changed(folder: Path) -> None:
     name = str(folder / "a.jsonl")
     written_at = os.stat(name).st_mtime_ns
