@@ -1,11 +1,12 @@
 """How far a run is: barriers between the items, and which item of the source something came from."""
 
+import os
 import random
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from my_pipeline.pipeline_core import (
     Barrier,
@@ -75,6 +76,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "passes": {"worker_class": Fails, "when": lambda item: item[-1] % 2 == 0},
     "counts": {"worker_class": Counts},
 }
+EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000"))
+examples = settings(max_examples=max(10, EXAMPLES // 20), deadline=None)
 stages = st.lists(st.tuples(st.sampled_from(sorted(KINDS)), st.integers(1, 3)), min_size=1, max_size=4)
 
 
@@ -98,6 +101,7 @@ def first(item: Any) -> int:
 
 @pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
+@examples
 @given(drawn=stages, number=st.integers(0, 60), seed=st.integers(0, 1000))
 def test_u4_at_a_barrier_all_of_the_items_before_it_is_there_and_nothing_of_those_behind(
     serial: bool, ordered: bool, drawn: list[tuple[str, int]], number: int, seed: int
@@ -120,6 +124,7 @@ def test_u4_at_a_barrier_all_of_the_items_before_it_is_there_and_nothing_of_thos
 
 @pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
 @pytest.mark.parametrize("ordered", [True, False], ids=["ordered", "unordered"])
+@examples
 @given(drawn=stages, number=st.integers(0, 60), seed=st.integers(0, 1000))
 def test_u5_a_dead_letter_says_which_item_of_the_source_it_came_from(
     serial: bool, ordered: bool, drawn: list[tuple[str, int]], number: int, seed: int

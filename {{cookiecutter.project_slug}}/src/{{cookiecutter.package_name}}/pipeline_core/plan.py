@@ -33,8 +33,8 @@ class StopEvent(Event):
 
     def set(self) -> None:
         self.mark()
-        if self.on_set is not None:
-            self.on_set()
+        if (on_set := self.on_set) is not None:  # The end of the run, in another thread, takes it away.
+            on_set()
 
     def wait(self, timeout: float | None = None) -> bool:
         return self._gate.wait(timeout)
