@@ -267,8 +267,9 @@ class Crew:
 
     def forget(self) -> None:
         """Release all items. No thread works on them any more."""
-        for place in self.in_hand:  # The traceback of an error in `done` may refer to a frame that has the place.
-            place.done.clear()
+        for place in self.in_hand:
+            if place.done:  # The traceback of an error there may refer to a frame that has the place.
+                place.done.clear()
         for places in self.window, self.told, self.in_hand, self._waiting, self._batch, self._items, self._outcomes:
             places.clear()
         self.epochs, self.barriers = deque([set()]), deque()
