@@ -1,14 +1,17 @@
 """P7: each recipe of a project does what it says, as it stands."""
 
+import gzip
 import json
 import re
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from baking import ROOT, Baker
+from baking import ROOT, Baker, environment
 
 RECIPES = (ROOT / "{{cookiecutter.project_slug}}/docs/recipes.md").read_text(encoding="utf-8")
 HEADINGS = re.findall(r"^## (.*)$", RECIPES, re.MULTILINE)
@@ -44,7 +47,7 @@ with sqlite3.connect(FILE) as database:
     assert (stored, database.execute("SELECT * FROM totals").fetchall()) == ([5, 7], [(0, 5), (1, 7)])
 database.close()
 """,
-    "A run that goes on where the last one ended": "",  # The tests of resuming do it.
+    "A run that goes on where the last one ended": "",  # It is shell, and has a test of its own.
     "CSV and Parquet": """
 assert prices == [{"name": "salt", "price": 0.5}, {"name": "sugar", "price": 1.2}]
 assert {letter.stage: letter.item for letter in pipeline.report.dead_letters} == {
@@ -96,6 +99,19 @@ def test_p7_a_recipe_does_what_it_says(heading: str, api: str, bake: Baker) -> N
     beginning, *sections = (re.findall(r"^```python\n(.*?)^```$", part, re.M | re.S) for part in text.split("\n## "))
     program = [*beginning, *sections[HEADINGS.index(heading)], HOLDS[heading]]
     project.python("-W", "error", "-c", "\n".join(program), API_URL=api, NO_PROXY="127.0.0.1")
+
+
+def test_p7_the_loop_in_the_shell_goes_on_after_a_signal_and_ends_with_the_run(bake: Baker, tmp_path: Path) -> None:
+    (loop,) = re.findall(r"^```sh\n(.*?)^```$", bake().text("docs/recipes.md"), re.MULTILINE | re.DOTALL)
+    command = (
+        'my-pipeline() { echo run >>runs; [ $(wc -l <runs) -gt 2 ] || return 143; python -m my_pipeline "$@" -q; }\n'
+    )
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.jsonl.gz").write_bytes(gzip.compress(b"1\n2\n"))
+    settings = environment(PYTHONPATH=str(bake().path / "src"))
+    subprocess.run(["bash", "-c", command + loop], cwd=tmp_path, env=settings, check=True, timeout=120)
+    assert (tmp_path / "runs").read_text().count("run") == 3
+    assert (tmp_path / "out.jsonl").read_text() == "1\n2\n"
 
 
 def test_p7_a_recipe_is_short() -> None:

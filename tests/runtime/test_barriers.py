@@ -225,6 +225,17 @@ def test_r4_a_result_that_the_consumer_rejects_ends_the_run_unless_failures_are_
     assert (manager.report.state, manager.report.rejected, manager.report.failed) == ("failed", 1, 1)
 
 
+def test_r5_a_result_that_is_one_too_many_to_reject_ends_the_run() -> None:
+    manager = PipelineManager(on_error="skip", max_failures=1).add_worker(Counts)
+    results = manager.run([(0,), (1,), (2,)])
+    manager.reject(next(results), TypeError("no"))
+    result = next(results)
+    with pytest.raises(PipelineError, match=r"the consumer failed .* on item 1"):
+        manager.reject(result, TypeError("no"))
+    results.close()
+    assert (manager.report.state, manager.report.rejected, manager.report.skipped) == ("failed", 2, 2)
+
+
 def test_reject_outside_of_the_loop_over_the_results_is_refused() -> None:
     manager = PipelineManager().add_worker(Counts)
     with pytest.raises(RuntimeError, match="for the loop over the results"):

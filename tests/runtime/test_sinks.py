@@ -595,7 +595,7 @@ def test_u2_a_named_pipe_is_written_as_it_is(tmp_path: Path) -> None:
         write(pipe, [1, 2])
         assert gzip.decompress(reader.stdout.read()) == b"1\n2\n"
     assert files(tmp_path) == ["pipe.jsonl.gz"]
-    with pytest.raises(ValueError, match="cannot be gone on with"), Outputs() as outputs:
+    with pytest.raises(ValueError, match="cannot be continued"), Outputs() as outputs:
         outputs.add(Path("/dev/null"), position=0)
 
 

@@ -276,6 +276,7 @@ class PipelineManager:
 
     @property
     def ordered(self) -> bool:
+        """Whether results come in the order of the items."""
         return self._plan.ordered
 
     @property
