@@ -298,6 +298,8 @@ def ended(bake: Baker, tmp_path_factory: pytest.TempPathFactory) -> tuple[Comman
         before = checkpoint.read_bytes()
         until(lambda: checkpoint.read_bytes() != before, running)
         assert end(running, signal.SIGTERM) == 143, command.stderr
+    with (folder / "run" / "out.jsonl.part").open("ab") as part:
+        part.write(b'{"n": "behind the checkpoint"}\n')  # So that it shows if the file is cut.
     return command, shutil.copytree(folder / "run", folder / "copy"), given
 
 
@@ -443,6 +445,25 @@ def test_u3_a_run_that_was_killed_does_not_block_the_next(hand_on: Command) -> N
         until(lambda: part.exists() and part.read_bytes() == b"1\n", running)
         end(running, signal.SIGKILL)
     assert hand_on.run("run", "-q", "-o", "out.jsonl", "--resume", stdin="1\n2\n") == 0, hand_on.stderr
+    assert hand_on.files() == {"out.jsonl": b"1\n2\n"}
+
+
+def test_u4_another_stdin_is_refused_and_the_output_untouched(hand_on: Command) -> None:
+    part, checkpoint = hand_on.folder / "out.jsonl.part", hand_on.folder / "out.jsonl.checkpoint"
+    given = ["run", "-q", "-o", "out.jsonl"]
+    with hand_on.start(*given, stdin=subprocess.PIPE) as running:
+        assert running.stdin is not None
+        running.stdin.write(b"1\n2\n")
+        running.stdin.flush()
+        until(lambda: part.exists() and part.read_bytes() == b"1\n2\n", running)
+        until(lambda: b'"read"' in checkpoint.read_bytes(), running)
+        end(running, signal.SIGKILL)
+    part.write_bytes(part.read_bytes() + b"3\n")
+    before = hand_on.files()
+    assert hand_on.run(*given, "--resume", stdin="5\n6\n") == 2
+    assert "of the input is not what it was" in hand_on.one_line
+    assert hand_on.files() == before
+    assert hand_on.run(*given, "--resume", stdin="1\n2\n") == 0, hand_on.stderr
     assert hand_on.files() == {"out.jsonl": b"1\n2\n"}
 
 
