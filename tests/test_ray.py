@@ -119,8 +119,20 @@ def test_ctrl_c_ends_a_run_on_ray_and_resume_goes_on(python: str, project: Bake,
         (["--serial"], "--serial runs all in one thread: leave --engine ray out"),
     ],
 )
-def test_bad_usage_is_one_line(options: list[str], said: str, python: str, project: Bake) -> None:
-    done = project.run(python, "-m", "my_pipeline", "run", "--engine", "ray", *options, stdin=ITEMS, check=False)
+def test_bad_usage_is_one_line(options: list[str], said: str, python: str, project: Bake, tmp_path: Path) -> None:
+    """`auto` looks for a cluster that was started in Ray's temporary folder: nobody's is there."""
+    done = project.run(
+        python,
+        "-m",
+        "my_pipeline",
+        "run",
+        "--engine",
+        "ray",
+        *options,
+        stdin=ITEMS,
+        check=False,
+        RAY_TMPDIR=str(tmp_path),
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: {said}")
     assert done.stderr.count("\n") == 1
