@@ -29,7 +29,6 @@ BAKES: dict[str, dict[str, str]] = {
         "stage_names": "load, Clean up, step 2, step 10, score-all, match, x",
         "sub_task_stage": "step 10",
         "diagnosis": "table",
-        "scale_out": "ray",
         "metrics": "opentelemetry",
         "ci": "none",
         "license": "Proprietary",
@@ -39,7 +38,6 @@ BAKES: dict[str, dict[str, str]] = {
     "no pool, Prometheus": {
         "stage_names": "Load, Clean up, Score",
         "sub_task_pool": "none",
-        "scale_out": "ray",
         "metrics": "prometheus",
         "ci": "none",
     },
@@ -48,6 +46,7 @@ BAKES: dict[str, dict[str, str]] = {
         "sub_task_stage": "pre_processing",
         "command_line": "no",
         "diagnosis": "table",
+        "scale_out": "ray",
         "metrics": "prometheus",
         "license": "Apache-2.0",
     },
@@ -62,6 +61,8 @@ BAKES: dict[str, dict[str, str]] = {
         "package_name": "q" * 40,
         "stage_names": ", ".join(f"{'w' * 27} {number}" for number in range(32)),
         "sub_task_stage": f"{'w' * 27} 31",
+        "scale_out": "ray",
+        "ci": "none",
     },
 }
 
