@@ -16,7 +16,7 @@ from ray.cluster_utils import Cluster
 
 import workers_for_ray as workers
 from test_any_executor import draw, outcome
-from workers_for_executors import KINDS, TWINS, AsksToWait, Faulty, Hanging, InBatches
+from workers_for_executors import KINDS, TWINS, AsksToWait, Faults, Faulty, Hanging, InBatches
 
 NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 200 * 2**20}
 
@@ -63,7 +63,7 @@ def test_r15_a_random_pipeline_gives_the_same_on_ray_as_in_the_plain_loop(seed: 
 
 @pytest.mark.parametrize("worker_class", KINDS)
 def test_r15_without_order_it_is_the_same_multiset(worker_class: type[Faulty]) -> None:
-    arguments: dict[str, Any] = {"worker_args": {"faults": Faulty.__init__ and _faults(worker_class)}, "name": "s0"}
+    arguments: dict[str, Any] = {"worker_args": {"faults": Faults(99, 0, KINDS[worker_class])}, "name": "s0"}
     arguments |= {"retries": 1, "backoff": 0.0001, "batch_size": 4 if worker_class is InBatches else None}
     expected, found = (
         outcome(
@@ -75,12 +75,6 @@ def test_r15_without_order_it_is_the_same_multiset(worker_class: type[Faulty]) -
         for serial, how in ((True, {}), (False, {"executor": "ray", "workers": 2}))
     )
     assert found == expected
-
-
-def _faults(worker_class: type[Faulty]) -> Any:
-    from workers_for_executors import Faults
-
-    return Faults(99, 0, KINDS[worker_class])
 
 
 def test_r10_each_actor_has_a_worker_with_one_life(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -160,11 +154,12 @@ def test_r16_an_async_call_is_cancelled() -> None:
     assert [type(letter.error) for letter in manager.report.dead_letters] == [TimeoutError]
 
 
-def test_r17_retry_after_holds_the_other_calls_back(tmp_path: Path) -> None:
+def test_r17_retry_after_is_kept(tmp_path: Path) -> None:
     manager = on_ray(AsksToWait, workers=2, worker_args={"folder": tmp_path, "at": 0, "seconds": 0.5}, retries=1)
     begun = list(manager.run(range(10)))
-    assert begun[0] == min(begun[0], *begun) or begun[0] >= (tmp_path / "asked").stat().st_mtime - 1e9
-    assert manager.report.stages[0].retried >= 1
+    asked = (tmp_path / "asked").stat().st_mtime - time.time() + time.monotonic()
+    assert begun[0] > asked + 0.45
+    assert manager.report.stages[0].retried == 1
 
 
 def test_r15_large_values_go_from_actor_to_actor() -> None:
