@@ -17,8 +17,8 @@ MAX_TEXT = 200
 MAX_SHOWN = 60  # Characters of a bad value that stand in the line about it.
 PROJECT_MODULES = {  # Of all answers together, so that an answer can change later.
     *("checkpoint", "cli", "configuration", "dead_letters", "files", "inputs", "interrupts", "json_logs", "main"),
-    *("observers", "options", "pipeline", "pipeline_core", "profiling", "readers", "running", "settings", "sinks"),
-    *("sources", "stages", "streams", "table_readers", "table_writers", "writers", "written"),
+    *("observers", "options", "pipeline", "pipeline_core", "profiling", "ray_crew", "readers", "running", "settings"),
+    *("sinks", "sources", "stages", "streams", "table_readers", "table_writers", "writers", "written"),
 }
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
 NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
@@ -28,7 +28,7 @@ TAKEN_NAMES = (
     " filelock fonttools fsspec hatchling identify iniconfig kiwisolver librt markdown_it matplotlib mdurl mpl_toolkits"
     " msgspec mypy mypy_extensions mypyc nodeenv numpy opentelemetry packaging pathspec pil pip platformdirs pluggy"
     " pre_commit prometheus_client pyarrow pydantic pygments pylab pyparsing pyproject_hooks pytest python python3"
-    " rich ruff s3fs shellingham six test tests trove_classifiers typer typing_extensions uv virtualenv yaml"
+    " ray rich ruff s3fs shellingham six test tests trove_classifiers typer typing_extensions uv virtualenv yaml"
 )
 TAKEN = set(TAKEN_NAMES.split())
 WINDOWS_DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}

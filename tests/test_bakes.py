@@ -46,12 +46,14 @@ BAKES: dict[str, dict[str, str]] = {
         "sub_task_stage": "pre_processing",
         "command_line": "no",
         "diagnosis": "table",
+        "scale_out": "ray",
         "metrics": "prometheus",
         "license": "Apache-2.0",
     },
     "stages of one's own, OpenTelemetry, no command": {
         "stage_names": "Fetch, Parse",
         "command_line": "no",
+        "scale_out": "ray",
         "metrics": "opentelemetry",
     },
     "the longest names": {
@@ -59,6 +61,8 @@ BAKES: dict[str, dict[str, str]] = {
         "package_name": "q" * 40,
         "stage_names": ", ".join(f"{'w' * 27} {number}" for number in range(32)),
         "sub_task_stage": f"{'w' * 27} 31",
+        "scale_out": "ray",
+        "ci": "none",
     },
 }
 
@@ -84,6 +88,7 @@ SWITCHES: dict[str, dict[str, set[str]]] = {
     "command_line": {"yes": {"command"}, "no": set()},
     "diagnosis": {"full": {"full"}, "table": set()},
     "sub_task_pool": {"threads": {"pool"}, "none": set()},  # A pool of processes has the files of one of threads.
+    "scale_out": {"none": set(), "ray": {"ray"}},
     "metrics": {"none": set(), "prometheus": {"metrics", "prometheus"}, "opentelemetry": {"metrics", "opentelemetry"}},
     "ci": {"github": {"github"}, "none": set()},
 }
@@ -98,6 +103,7 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("command", "src/my_pipeline/", "files.py"),
     ("full", "src/my_pipeline/", "files.py"),
     ("command full", "src/my_pipeline/", "profiling.py"),
+    ("ray", "src/my_pipeline/", "ray_crew.py"),
     ("", "src/my_pipeline/observers/", "__init__.py columns.py live_table.py progress.py report_table.py units.py"),
     ("", "src/my_pipeline/observers/", "advice.py diagnosis.py reading.py run_queue.py service_times.py verdict.py"),
     ("full", "src/my_pipeline/observers/", "history.py report_file.py trace.py"),
@@ -123,6 +129,7 @@ WORDS = {
     "command": r"--(workers|limit|serial|debug|format|on-error)\b|Exit codes|\bexit|stdin|stdout|typer|scripts|my-pipeline (run|retry)",
     "full": r"--(report|trace)\b|\b(profile|perfetto|ReportFile|Trace)\b",
     "pool": r"(?i)sub-?tasks?|\bpools?\b",
+    "ray": r"(?i)\bray\b|--engine",
     "prometheus": r"METRICS_|prometheus-client",
     "opentelemetry": r"OTEL_|opentelemetry-",
     "github": r"(?i)github",
@@ -149,7 +156,7 @@ def combination(answers: dict[str, str], bake: Baker) -> Bake:
     return bake(stage_names="Load it, score", sub_task_stage="score", **answers)
 
 
-@pytest.mark.slow  # 48 bakes.
+@pytest.mark.slow  # 96 bakes.
 def test_t5_exactly_the_files_that_the_answers_ask_for(answers: dict[str, str], combination: Bake) -> None:
     asked = asked_for(answers)
     there = [(folder, files) for when, folder, files in FILES if {*when.split()} <= asked]
@@ -161,7 +168,7 @@ def test_t5_exactly_the_files_that_the_answers_ask_for(answers: dict[str, str], 
     assert all(any(folder.iterdir()) for folder in combination.path.rglob("*") if folder.is_dir())
 
 
-@pytest.mark.slow  # 48 bakes.
+@pytest.mark.slow  # 96 bakes.
 def test_t5_no_file_speaks_of_what_was_not_asked_for(answers: dict[str, str], combination: Bake) -> None:
     asked = asked_for(answers)
     text = "\n".join(combination.text(file) for file in AROUND)
@@ -170,7 +177,7 @@ def test_t5_no_file_speaks_of_what_was_not_asked_for(answers: dict[str, str], co
     assert {part for part in asked & {*WORDS} - {"github"} if not found[part]} == set()
 
 
-@pytest.mark.slow  # 48 bakes.
+@pytest.mark.slow  # 96 bakes.
 def test_t6_every_combination_is_laid_out_as_its_own_tools_want_it(combination: Bake) -> None:
     combination.run("ruff", "check", "--no-cache")
     combination.run("ruff", "format", "--no-cache", "--check", "--diff")
@@ -256,7 +263,7 @@ def test_t5_dependencies_are_what_the_code_imports_and_the_group_dev_what_the_re
         re.findall(r"(?:^|&& |`python -m )([a-z-]+) ?", check.split("```")[1] + check.split("```")[2], re.MULTILINE)
     )
     sdk = {"opentelemetry-sdk"} if "opentelemetry-api" in needed else set()  # Which its tests import.
-    tried = extras - {"fsspec[http,s3]"}  # Its servers are for the template's tests.
+    tried = extras - {"fsspec[http,s3]", "ray[default]"}  # Servers and clusters are for the template's tests.
     assert names_of(settings["dependency-groups"]["dev"]) == tools | tried | sdk
 
 

@@ -56,7 +56,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
             self._runner = None  # From here on nothing is cancelled.
             try:
                 if self._begun:
-                    runner.run(_awaited(self._worker.teardown))
+                    runner.run(awaited(self._worker.teardown))
             finally:
                 runner.close()
 
@@ -76,7 +76,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
 
     async def call(self, item: Any) -> Any:
         """One attempt at an item. A generator is returned as it is. Raises TimeoutError."""
-        return await self._in_time(_awaited(self._worker.process_item, item))
+        return await self._in_time(awaited(self._worker.process_item, item))
 
     async def next(self, outputs: AsyncGenerator[Any, None]) -> Any:
         """The next output, or NOTHING."""
@@ -112,7 +112,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
             if self.stop_event.is_set():  # It came before there was a task.
                 return Raised(Closed())
             self._begun = True
-            return await _awaited(method, *arguments)
+            return await awaited(method, *arguments)
         except asyncio.CancelledError:
             if self.stop_event.is_set():
                 return Raised(Closed())
@@ -135,7 +135,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
                 self.run(outputs.aclose)
 
 
-async def _awaited(method: Any, *arguments: Any) -> Any:
+async def awaited(method: Any, *arguments: Any) -> Any:
     given = method(*arguments)
     return await given if isawaitable(given) else given
 

@@ -20,7 +20,7 @@ PASSING = frozenset(map(id, (Failure, Passed)))
 class Calls:
     """How the calls of one worker are made: `one` for an item, `measured` with its time taken, `batch` for several."""
 
-    executor = "thread"
+    executor, apart = "thread", False  # Whether calls are made in another process.
     together, alone = 1.5e-4, 1e-5  # Seconds; see `most`.
     limited = False  # Whether each call has a time limit.
 
