@@ -19,9 +19,10 @@ PROJECT_MODULES = {  # Of all answers together, so that an answer can change lat
     *("checkpoint", "cli", "configuration", "dead_letters", "files", "inputs", "interrupts", "json_logs", "main"),
     *("observers", "options", "pipeline", "pipeline_core", "profiling", "ray_crew", "readers", "running", "settings"),
     *("sinks", "sources", "stages", "streams", "table_readers", "table_writers", "writers", "written"),
+    "new_stage",
 }
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
-NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
+NOT_A_STAGE = {"source", "sink", "consumer", "stage_name", "pool_stage_name"}
 # Packages and commands that the project has, or installs, or that come with a later Python.
 TAKEN_NAMES = (
     "annotated_doc annotationlib backports build cfgv click compression conftest contourpy cycler dateutil demo distlib"
