@@ -176,7 +176,7 @@ def test_a_pool_is_refused_where_the_project_has_none(bake: Baker, tmp_path: Pat
     before = contents(project)
     done = new_stage(project, "b", "--pool")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --pool: this project was made without a pool")
+    assert done.stderr.startswith("error: --pool: this project has no pool")
     assert done.stderr.count("\n") == 1
     assert contents(project) == before
     assert "--pool" not in new_stage(project, "--help").stdout
