@@ -108,7 +108,7 @@ def linked(checkout: Path, tmp_path: Path, git: dict[str, str]) -> Linked:
     made.commit()
     made.replace(f"{PACKAGE}/stages/model_inference.py", ("return item", "return item  # Mine."))
     made.replace(f"{PACKAGE}/pipeline.py", ("queue_size=250", "queue_size=25"))
-    made.replace("README.md", ("# My Pipeline\n", "# Mine\n"))
+    made.replace("README.md", ("## Check\n", "## Check mine\n"))
     made.commit()
     return made
 
@@ -185,7 +185,7 @@ def test_t7_an_update_merges_with_what_the_user_has_edited_elsewhere(linked: Lin
     done = linked.update()
     assert done.returncode == 0
     assert "is ready" not in done.stdout, "what to do after a bake"
-    assert "# Mine\n" in linked.project.text("README.md")
+    assert "## Check mine\n" in linked.project.text("README.md")
     assert "## Tune it\n" in linked.project.text("README.md")
     assert linked.cruft("check").returncode == 0
 
@@ -252,8 +252,7 @@ def test_t7_an_answer_that_may_change_leaves_a_project_that_works(
     mine = {file for file in listed if file.startswith((f"{PACKAGE}/stages/", "tests/stages/"))}
     same = fresh.files() - YOURS - mine - {"README.md"}
     assert [file for file in sorted(same) if linked.project.text(file) != fresh.text(file)] == []
-    title, text = fresh.text("README.md").split("\n", 1)
-    assert linked.project.text("README.md") == (f"# Mine\n{text}" if title == "# My Pipeline" else f"{title}\n{text}")
+    assert linked.project.text("README.md") == fresh.text("README.md").replace("## Check\n", "## Check mine\n")
     assert "# Mine." in linked.project.text(f"{PACKAGE}/stages/model_inference.py")
     assert "queue_size=25," in linked.project.text(f"{PACKAGE}/pipeline.py")
     linked.suite_passes("tests/stages", "tests/test_pipeline.py", "tests/test_contract.py")

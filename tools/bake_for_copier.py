@@ -6,6 +6,7 @@ So there is one template for both tools, with one set of hooks. What is the user
 """
 
 import json
+import re
 import shutil
 import sys
 import tempfile
@@ -15,13 +16,15 @@ import yaml
 from cookiecutter.exceptions import FailedHookException
 from cookiecutter.main import cookiecutter
 
+POOL = re.compile("SubTaskPoolWorker|sub_workers")
+
 
 def problem(made: Path, here: Path, users: list[Path]) -> str:
     """Why an update cannot give a project that was made before these answers."""
     for core in here.glob("src/*/pipeline_core"):
         made_core = made / core.relative_to(here)
         pool = core / "sub_task_pool.py"
-        pooled = [file.relative_to(here).as_posix() for file in users if "SubTaskPoolWorker" in file.read_text("utf-8")]
+        pooled = [file.relative_to(here).as_posix() for file in sorted(users) if POOL.search(file.read_text("utf-8"))]
         if not made_core.is_dir():
             return "package_name: an update cannot rename the package; rename it in your editor, in .copier-answers.yml too"
         if pool.exists() and not (made_core / pool.name).exists() and pooled:
