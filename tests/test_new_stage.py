@@ -171,6 +171,16 @@ def test_asked_twice_nothing_changes(project: Bake) -> None:
     assert contents(project) == before
 
 
+@pytest.mark.parametrize("call", ['pipeline.add_worker(AWorker, name="b")', "pipeline.add_worker(BWorker)"])
+def test_a_name_that_pipeline_py_uses_without_a_file_is_taken(call: str, project: Bake) -> None:
+    with (project.path / PIPELINE).open("a") as file:
+        file.write(f"\n\ndef another(pipeline: PipelineManager) -> None:\n    {call}\n")
+    before = contents(project)
+    done = new_stage(project, "b")
+    assert (done.returncode, done.stderr) == (2, "error: 'b' is taken in this project: choose another name\n")
+    assert contents(project) == before
+
+
 def test_a_pool_is_refused_where_the_project_has_none(bake: Baker, tmp_path: Path) -> None:
     project = bake(sub_task_pool="none").copy(tmp_path)
     before = contents(project)
