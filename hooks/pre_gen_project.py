@@ -2,10 +2,14 @@
 
 import json
 import keyword
+import os
 import re
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 # Answers are data: JSON in a raw string, and `tojson` leaves no quote in it that could end the string.
 ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter|tojson }}""")
@@ -19,9 +23,10 @@ PROJECT_MODULES = {  # Of all answers together, so that an answer can change lat
     *("checkpoint", "cli", "configuration", "dead_letters", "files", "inputs", "interrupts", "json_logs", "main"),
     *("observers", "options", "pipeline", "pipeline_core", "profiling", "ray_crew", "readers", "running", "settings"),
     *("sinks", "sources", "stages", "streams", "table_readers", "table_writers", "writers", "written"),
+    "new_stage",
 }
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
-NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
+NOT_A_STAGE = {"source", "sink", "consumer", "stage_name", "pool_stage_name"}
 # Packages and commands that the project has, or installs, or that come with a later Python.
 TAKEN_NAMES = (
     "annotated_doc annotationlib backports build cfgv click compression conftest contourpy cycler dateutil demo distlib"
@@ -125,10 +130,61 @@ def pool_problems(answers: Mapping[str, str], stages: list[str]) -> Iterator[str
         yield f"sub_task_pool: 'processes' needs a stage; set sub_task_stage to one of {choices}, or the pool to none"
 
 
+def is_update(answers: Mapping[str, str], project: Path) -> bool:
+    """Whether cruft renders for an update: into a temporary folder, twice, with the old answers and with the new ones."""
+    temporary = Path(tempfile.gettempdir(), tempfile.gettempprefix()).resolve()
+    return "_commit" in answers and str(project).startswith(str(temporary))
+
+
+def find_project(answers: Mapping[str, str]) -> Path | None:
+    """The project that is updated, as far as it can be found: cruft does not tell its hooks.
+
+    A shell names the folder in which cruft was called in PWD. Linux tells that of the process which called this hook: it is
+    cruft's copy of the template, and beside it lies the project as it was made, without what is the user's.
+    """
+    called_in = Path(os.environ.get("PWD", "."))
+    made = Path(f"/proc/{os.getppid()}/cwd").resolve().parent / "current_template"
+    with suppress(OSError, ValueError):
+        if json.loads((called_in / ".cruft.json").read_text(encoding="utf-8"))["template"] == answers["_template"]:
+            return called_in
+    return made if (made / "src").is_dir() else None
+
+
+def update_problems(answers: Mapping[str, str], project: Path | None) -> Iterator[str]:
+    """What an update cannot change, since stages, their tests and pipeline.py are the user's and are never touched."""
+    package = answers["package_name"]
+    if project and not (project / "src" / package).is_dir():
+        yield (
+            f"package_name: an update cannot rename the package to {package!r}; rename it in your editor: its folder, and its"
+            " name in all files, .cruft.json among them"
+        )
+    elif project and (project / ".cruft.json").exists():
+        before = json.loads((project / ".cruft.json").read_text(encoding="utf-8"))["context"]["cookiecutter"]
+        source = project / "src" / package
+        for stage in sorted({*answers["__stages"].split(",")} - {*before["__stages"].split(",")}):
+            if not (source / "stages" / f"{stage}.py").exists():
+                yield f"stage_names: an update writes no stage, and {stage!r} has no file; add the stage before"
+        files = [source / "pipeline.py", *source.glob("stages/*.py"), *project.glob("tests/stages/*.py")]
+        pooled = [
+            path for path in files if re.search("SubTaskPoolWorker|sub_workers", path.read_text(encoding="utf-8"))
+        ]
+        if answers["__pool"] == "none" != before["__pool"] and pooled:
+            named = ", ".join(sorted(path.relative_to(project).as_posix() for path in pooled))
+            yield f"sub_task_pool: {named} use the pool; make the stage a BaseWorker and commit that, then update"
+    elif answers["__pool"] == "none" and answers["__typed_pool"] != "none ":
+        yield (
+            "sub_task_pool: an update does not take the pool from its stage; make the stage a BaseWorker and commit that,"
+            " then update both answers: sub_task_pool to 'none', sub_task_stage to ''"
+        )
+
+
 def problems(answers: Mapping[str, str]) -> list[str]:
     """All that is wrong with the answers, a line each. Names are looked at once their characters are in order."""
     found = [problem for prompt in FREE_TEXT for problem in text_problems(prompt, answers[prompt])]
-    return found or [*choice_problems(answers), *name_problems(answers), *stage_problems(answers)]
+    found = found or [*choice_problems(answers), *name_problems(answers), *stage_problems(answers)]
+    if not found and is_update(answers, Path.cwd()):
+        found = [*update_problems(answers, find_project(answers))]
+    return found
 
 
 if __name__ == "__main__":

@@ -100,7 +100,7 @@ FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a p
     ("command", "src/my_pipeline/", "__main__.py checkpoint.py cli.py configuration.py dead_letters.py inputs.py"),
     ("command", "src/my_pipeline/", "interrupts.py json_logs.py options.py readers.py running.py sinks.py sources.py"),
     ("command", "src/my_pipeline/", "streams.py table_readers.py table_writers.py writers.py written.py"),
-    ("command", "src/my_pipeline/", "files.py"),
+    ("command", "src/my_pipeline/", "files.py new_stage.py"),
     ("full", "src/my_pipeline/", "files.py"),
     ("command full", "src/my_pipeline/", "profiling.py"),
     ("ray", "src/my_pipeline/", "ray_crew.py"),
@@ -198,7 +198,9 @@ def test_t5_the_bakes_whose_types_and_tests_are_run_have_every_pair_of_answers()
         assert pairs - {(bake[one], bake[other]) for bake in switched} == set(), f"{one} with {other}"
 
 
-NAMING_STAGES = tuple(f"{module}.py" for module in ("cli", "demo", "pipeline_manager", "profiling", "trace"))
+NAMING_STAGES = tuple(
+    f"{module}.py" for module in ("cli", "demo", "new_stage", "pipeline_manager", "profiling", "trace")
+)
 
 
 def test_t5_nothing_is_left_over(project: Bake) -> None:
