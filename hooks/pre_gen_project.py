@@ -24,7 +24,7 @@ CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseW
 NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
 # Packages and commands that the project has, or installs, or that come with a later Python.
 TAKEN_NAMES = (
-    "annotated_doc annotationlib backports build cfgv click compression conftest contourpy cycler dateutil demo distlib"
+    "annotated_doc annotationlib backports build cfgv click compression conftest contourpy coverage cycler dateutil demo distlib"
     " filelock fonttools fsspec hatchling identify iniconfig kiwisolver librt markdown_it matplotlib mdurl mpl_toolkits"
     " msgspec mypy mypy_extensions mypyc nodeenv numpy opentelemetry packaging pathspec pil pip platformdirs pluggy"
     " pre_commit prometheus_client pyarrow pydantic pygments pylab pyparsing pyproject_hooks pytest python python3"

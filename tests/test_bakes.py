@@ -20,8 +20,9 @@ BAKES: dict[str, dict[str, str]] = {
         "stage_names": "Quality control & R/W",
         "command_line": "no",
         "diagnosis": "table",
-        "ci": "none",
+        "ci": "gitlab",
         "python_min": "3.14",
+        "docker": "yes",
         "license": "BSD-3-Clause",
     },
     "seven stages, a table, OpenTelemetry": {
@@ -39,7 +40,8 @@ BAKES: dict[str, dict[str, str]] = {
         "stage_names": "Load, Clean up, Score",
         "sub_task_pool": "none",
         "metrics": "prometheus",
-        "ci": "none",
+        "ci": "gitlab",
+        "repository_url": "https://gitlab.com/ada/ships",
     },
     "a process pool, a table, Prometheus, no command": {
         "sub_task_pool": "processes",
@@ -49,6 +51,8 @@ BAKES: dict[str, dict[str, str]] = {
         "scale_out": "ray",
         "metrics": "prometheus",
         "license": "Apache-2.0",
+        "docker": "yes",
+        "repository_url": "https://github.com/ada/ships.git",
     },
     "stages of one's own, OpenTelemetry, no command": {
         "stage_names": "Fetch, Parse",
@@ -63,6 +67,22 @@ BAKES: dict[str, dict[str, str]] = {
         "sub_task_stage": f"{'w' * 27} 31",
         "scale_out": "ray",
         "ci": "none",
+        "docker": "yes",
+    },
+    "no command, Prometheus, a container": {
+        "stage_names": "Fetch, Parse",
+        "command_line": "no",
+        "scale_out": "ray",
+        "metrics": "prometheus",
+        "ci": "none",
+        "docker": "yes",
+    },
+    "a table, Ray, OpenTelemetry, a container": {
+        "diagnosis": "table",
+        "scale_out": "ray",
+        "metrics": "opentelemetry",
+        "ci": "gitlab",
+        "docker": "yes",
     },
 }
 
@@ -317,11 +337,18 @@ def test_t2_an_author_may_stay_unnamed(author: str, email: str, authors: object,
 def test_t2_the_oldest_python_is_said_and_is_what_ci_begins_with(oldest: int, bake: Baker) -> None:
     project = bake(python_min=f"3.{oldest}")
     assert tomllib.loads(project.text("pyproject.toml"))["project"]["requires-python"] == f">=3.{oldest}"
-    setup, check = yaml.safe_load(project.text(".github/workflows/ci.yml"))["jobs"]["test"]["steps"][1:]
-    assert setup["with"]["python-version"].split() == [f"3.{minor}" for minor in range(oldest, 15)]
-    assert f"for minor in {' '.join(map(str, range(oldest, 15)))}; do" in check["run"]
+    jobs = yaml.safe_load(project.text(".github/workflows/ci.yml"))["jobs"]
+    pythons = [f"3.{minor}" for minor in range(oldest, 15)]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == [*pythons, "3.14t"]
+    run = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
     promised = re.split(r"\n| && ", project.text("README.md").split("## Check")[1].split("```")[1].strip())
-    assert [line.strip() for line in check["run"].splitlines()][5:9] == [*promised[1:4], promised[0]]
+    assert [run["test"][-1], *run["lint"][2:]] == promised[:4]
+    on_gitlab = yaml.safe_load(bake(python_min=f"3.{oldest}", ci="gitlab").text(".gitlab-ci.yml"))
+    assert on_gitlab["test"]["parallel"]["matrix"] == [{"PYTHON": [*pythons, "3.14t"]}]
+    assert (jobs["lint"]["steps"][1]["with"]["python-version"], on_gitlab["lint"]["variables"]["UV_PYTHON"]) == (
+        pythons[0],
+        pythons[0],
+    )
 
 
 def test_t5_a_pool_of_processes_has_the_files_of_one_of_threads(bake: Baker) -> None:
@@ -379,7 +406,7 @@ def test_p4_the_readme_names_commands_and_options_that_there_are(project_with_co
     calls = [[], *([command] for command in named)]
     helps = [project.python("-m", project.package, *call, "--help", COLUMNS="500").stdout for call in calls]
     known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
-    others = {"--group", "--upgrade", "--check"}  # Pip's and ruff's.
+    others = {"--group", "--upgrade", "--check", "--config", "--rm", "--user"}  # Of pip, ruff, pre-commit and Docker.
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", readme)) <= known | others
 
 
