@@ -118,7 +118,6 @@ def test_t6_the_steps_of_ci_and_of_a_release_run_as_written(ci: str, bake: Baker
         "GITHUB_REF_NAME": "v0.1.0",
         "CI_COMMIT_TAG": "v0.1.0",
         "UV_TOOL_DIR": str(tmp_path / "tools"),
-        "PYTHONPATH": "",
     }
     script = steps(project, "lint", "coverage", "build")
     done = project.run("bash", "-euo", "pipefail", "-c", script, **settings)
@@ -301,7 +300,7 @@ def test_r8_a_container_ends_in_order_when_it_is_stopped_although_the_command_is
         shown, _ = outer.communicate(timeout=20)
     if command:
         assert outer.returncode == 128 + signal.SIGTERM, shown
-        assert part.read_text() == '{"id":1}\n'
+        assert part.read_text() == '{"id": 1}\n'
     else:
         assert b"KeyboardInterrupt" in shown
 
