@@ -29,7 +29,7 @@ CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseW
 NOT_A_STAGE = {"source", "sink", "consumer", "stage_name", "pool_stage_name"}
 # Packages and commands that the project has, or installs, or that come with a later Python.
 TAKEN_NAMES = (
-    "annotated_doc annotationlib backports build cfgv click compression conftest contourpy cycler dateutil demo distlib"
+    "annotated_doc annotationlib backports build cfgv click compression conftest contourpy coverage cycler dateutil demo distlib"
     " filelock fonttools fsspec hatchling identify iniconfig kiwisolver librt markdown_it matplotlib mdurl mpl_toolkits"
     " msgspec mypy mypy_extensions mypyc nodeenv numpy opentelemetry packaging pathspec pil pip platformdirs pluggy"
     " pre_commit prometheus_client pyarrow pydantic pygments pylab pyparsing pyproject_hooks pytest python python3"
@@ -38,7 +38,10 @@ TAKEN_NAMES = (
 TAKEN = set(TAKEN_NAMES.split())
 WINDOWS_DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 BIDI_CONTROLS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
-FREE_TEXT = ("project_name", "description", "author_name", "author_email", "stage_names", "sub_task_stage")
+FREE_TEXT = (
+    *("project_name", "description", "author_name", "author_email", "repository_url", "stage_names"),
+    "sub_task_stage",
+)
 
 
 def shown(value: str) -> str:
@@ -59,9 +62,10 @@ def text_problems(prompt: str, value: str) -> Iterator[str]:
 
 
 def choice_problems(answers: Mapping[str, str]) -> Iterator[str]:
-    answer = str(answers["command_line"])
-    if answer not in ("True", "False"):
-        yield f"command_line: {shown(answer)} is neither yes nor no; write one of them"
+    for prompt in ("command_line", "docker"):
+        answer = str(answers[prompt])
+        if answer not in ("True", "False"):
+            yield f"{prompt}: {shown(answer)} is neither yes nor no; write one of them"
 
 
 def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
@@ -70,6 +74,9 @@ def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
     email = answers["author_email"]
     if email and not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", email):
         yield f"author_email: {shown(email)} is no e-mail address; write one like ada@example.org, or nothing"
+    url = answers["__repository"]
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]+)?(/[A-Za-z0-9._~-]+)*", url):
+        yield f"repository_url: {shown(url)} is no web address; write one like https://github.com/ada/ships, or nothing"
     slug, package = answers["__typed_slug"], answers["package_name"]
     follows = package.endswith(slug.replace("-", "_"))
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) or len(slug) > MAX_NAME:
