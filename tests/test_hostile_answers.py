@@ -14,7 +14,15 @@ from baking import ROOT, Bake, environment
 
 pytestmark = pytest.mark.slow
 
-FREE_TEXT = ("project_name", "description", "author_name", "author_email", "stage_names", "sub_task_stage")
+FREE_TEXT = (
+    "project_name",
+    "description",
+    "author_name",
+    "author_email",
+    "repository_url",
+    "stage_names",
+    "sub_task_stage",
+)
 HOSTILE = {
     "quotes": """it's "quoted" '''thrice''' \"\"\"and again\"\"\"""",
     "backslashes": "C:\\new\\table\\ \\",
@@ -85,7 +93,7 @@ def test_t4_parses_or_is_refused(prompt: str, value: str, tmp_path: Path) -> Non
         assert value in project.text("LICENSE")
     assert set(settings) <= {
         *["name", "version", "description", "readme", "requires-python", "license", "license-files"]
-    } | {*["authors", "dependencies", "optional-dependencies", "scripts"]}
+    } | {*["authors", "classifiers", "dependencies", "optional-dependencies", "scripts"]}
     assert list(settings["scripts"]) == [settings["name"]]
     project.run("ruff", "check")
     project.run("ruff", "format", "--check")
