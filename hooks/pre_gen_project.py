@@ -122,7 +122,7 @@ def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
         yield f"author_email: {shown(email)} is no e-mail address; write one like ada@example.org, or nothing"
     url = answers["__repository"]
     if url and not re.fullmatch(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]+)?(/[A-Za-z0-9._~-]+)*", url):
-        yield f"repository_url: {shown(url)} is no web address; write one like https://github.com/ada/ships, or nothing"
+        yield f"repository_url: {shown(answers['repository_url'])} is no web address; write one like https://github.com/ada/ships, or nothing"
     slug, package = answers["__typed_slug"], answers["package_name"]
     follows = package.endswith(slug.replace("-", "_"))
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) or len(slug) > MAX_NAME:

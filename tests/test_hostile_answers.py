@@ -25,7 +25,10 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = int(os.environ.get("STRESS_EXAMPLES", "2000")) // 40  # Each of them is a bake.
 ASKED = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
-FREE_TEXT = ("project_name", "description", "author_name", "author_email", "stage_names", "sub_task_stage")
+FREE_TEXT = (
+    *("project_name", "description", "author_name", "author_email", "repository_url", "stage_names"),
+    "sub_task_stage",
+)
 HOSTILE = {
     "quotes": """it's "quoted" '''thrice''' \"\"\"and again\"\"\"""",
     "backslashes": "C:\\new\\table\\ \\",

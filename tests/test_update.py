@@ -167,9 +167,9 @@ def test_t7_an_answer_can_be_changed_by_an_update(
     project = Bake(tmp_path / "my-pipeline", "my_pipeline")
     call("git init -q", project.path, git)
     commit(project.path, git)
-    less = {"command_line": "no", "diagnosis": "table", "metrics": "prometheus", "ci": "none"}
-    more = {"command_line": "yes", "diagnosis": "full", "metrics": "none", "ci": "github"}
-    for changed in (less, more):
+    less = {"command_line": "no", "diagnosis": "table", "metrics": "prometheus", "ci": "none", "docker": "yes"}
+    more = {"command_line": "yes", "diagnosis": "full", "metrics": "none", "ci": "github", "docker": "no"}
+    for changed in (less, more, more | {"ci": "gitlab"}):
         answers = json.dumps(changed, separators=(",", ":"))
         call(f"cruft update --skip-apply-ask --variables-to-update {answers}", project.path, git)
         commit(project.path, git)
