@@ -14,7 +14,15 @@ import pytest
 
 from baking import ROOT, Bake, Baker, environment
 
-OF_A_BAKE = ["backports.zstd; python_version < '3.14'", "msgspec", "pydantic", "pytest", "ray[default]", "rich", "typer"]
+OF_A_BAKE = [
+    "backports.zstd; python_version < '3.14'",
+    "msgspec",
+    "pydantic",
+    "pytest",
+    "ray[default]",
+    "rich",
+    "typer",
+]
 PACKAGES = [*OF_A_BAKE, "pillow", "scikit-learn"]  # These for the digits example.
 ITEMS = "".join(json.dumps({"id": number}) + "\n" for number in range(300))
 
