@@ -188,7 +188,8 @@ class _Run:
         self.used, self.calls = reading.cores_used, sum(part.cores for part in parts if part.here)
         self.total = self.used + sum(part.cores for part in parts if part.in_children)
         self.one_core = reading.gil and self.used < GIL_RELEASED
-        self.cluster = sum(part.cores / part.stage.room for part in parts if part.stage.room)  # Share of it that computes.
+        # The share of a cluster that computes.
+        self.cluster = sum(part.cores / part.stage.room for part in parts if part.stage.room)
 
     def verdict(self) -> Verdict:
         limit, reading, crowded = self.limit, self.reading, self.reading.crowded or 0.0
@@ -275,7 +276,7 @@ class _Run:
     def _most(self, part: _Part) -> float:
         """How many workers to extrapolate to: beyond that, limits may show that no measurement tells of yet."""
         workers, room = part.stage.workers, part.stage.room
-        most = max(FROM_ONE, MOST_RISE * workers)
+        most: float = max(FROM_ONE, MOST_RISE * workers)
         if part.in_loop:
             most = min(most, workers / max(part.cores, 1e-9))
         elif part.computes:
