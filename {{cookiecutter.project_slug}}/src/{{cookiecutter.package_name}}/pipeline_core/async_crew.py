@@ -178,6 +178,7 @@ class AsyncCrew(Crew):
         more = len(calls) if isasyncgenfunction(spec.worker_class.process_item) else stage.inbox.capacity
         super().__init__(stage, calls, len(calls) + more, singly=True, pooled=False)
         self.served, self.endings, self._worker = calls[:1], self.endings[:1], stage.workers[0]
+        self._elsewhere = stage.room > 0  # Whoever makes the calls there counts their CPU time.
 
     def work(self, calls: Calls) -> None:
         self._cpu_seconds = thread_time()  # When what came after it is not yet counted.
@@ -193,7 +194,8 @@ class AsyncCrew(Crew):
     def _count_cpu_seconds(self, meter: Meter) -> None:
         """Add what the event loop's thread has computed, for whichever call, since the last time."""
         now = thread_time()
-        meter.cpu_seconds, self._cpu_seconds = meter.cpu_seconds + now - self._cpu_seconds, now
+        meter.cpu_seconds += 0.0 if self._elsewhere else now - self._cpu_seconds
+        self._cpu_seconds = now
 
     async def _work(self) -> None:
         free = [(calls.meter, calls.meter.waits.begin()) for calls in self.callers]

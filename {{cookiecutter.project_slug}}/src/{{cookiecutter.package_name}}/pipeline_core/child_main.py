@@ -15,7 +15,7 @@ from time import perf_counter, process_time
 from types import GeneratorType
 from typing import Any
 
-from .base_worker import attach
+from .base_worker import Hands, attach
 from .calls import Calls
 from .clocks import Meter
 from .errors import Raised, short, traceback_text, tried
@@ -99,12 +99,16 @@ class Child:
     attempt, retried, meter = 1, 0, Meter()
     worker: Any = None
 
-    def __init__(self, parent: Parent, stop: Any) -> None:
+    def __init__(self, parent: Parent, stop: Any = None) -> None:
         self._parent, self._stop = parent, stop
         self._open: dict[int, tuple[Any, Any]] = {}  # Generators that can give more, and the position of their items.
 
     def begin(self, told: bytes) -> None:
-        """Make the worker, in the world as it is at the start of the run, and set it up."""
+        self.make(told, {get_ident(): self})
+        self.worker.setup()
+
+    def make(self, told: bytes, hands: Hands) -> None:
+        """Make the worker, in the world as it is at the start of the run."""
         worker_class, worker_args, stage, index, method, thread, levels, world = pickle.loads(told)
         if world is not None:
             environment, folder = world
@@ -117,11 +121,11 @@ class Child:
             logging.getLogger(name).setLevel(level)
         stop_event = ChildStopEvent(self._parent)
         worker = worker_class(**worker_args)
-        attach(worker, stage, index, stop_event, {get_ident(): self})
+        attach(worker, stage, index, stop_event, hands)
         self.worker = worker
         self._calls = Calls(worker, method, Meter(), Pace(None, stop_event))
-        Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
-        worker.setup()
+        if self._stop is not None:
+            Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
 
     def answer(self, message: Any) -> Any:
         """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, the outcome of `finish`.

@@ -110,10 +110,7 @@ class Child(Calls):
 
     def setup(self) -> None:
         """Start it, and wait until its worker is set up. Raises what its `setup` raised."""
-        spec = self._spec
-        levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", __package__ or "")}
-        told = (spec.worker_class, spec.worker_args, spec.name, self._index, self._method, self._name, levels)
-        self._process = process = self.start(told)
+        self._process = process = self.start(told_of(self._spec, self._index, self._method, self._name))
         if self._stop_event.is_set():  # It came before `stop` could tell this process.
             self.stop()
         try:
@@ -298,6 +295,12 @@ class Child(Calls):
             return self._receive(self._spec.timeout)
         except Died as death:
             raise RuntimeError(*death.args) from None
+
+
+def told_of(spec: Any, index: int, method: str, thread: str) -> tuple[Any, ...]:
+    """What a process elsewhere is told of its worker."""
+    levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", __package__ or "")}
+    return spec.worker_class, spec.worker_args, spec.name, index, method, thread, levels
 
 
 def heard(answer: Any, stop_event: Event) -> bool:

@@ -49,6 +49,7 @@ class Stage:
         self.late: PipelineError | None = None  # What `teardown` raised: it comes after all items.
         self.ready = Gate()  # Every `setup` is over.
         self.replaced = 0  # Workers whose call took longer than the time limit.
+        self.room = 0  # Workers that an engine has room for; 0: they work on this machine.
         self._unready: list[None] = []  # One for each `setup` that is not.
         self._earlier = earlier
         tell = teller(plan.observers, "called", spec.name)

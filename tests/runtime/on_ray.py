@@ -65,16 +65,12 @@ def test_r15_a_random_pipeline_gives_the_same_on_ray_as_in_the_plain_loop(seed: 
 def test_r15_without_order_it_is_the_same_multiset(worker_class: type[Faulty]) -> None:
     arguments: dict[str, Any] = {"worker_args": {"faults": Faults(99, 0, KINDS[worker_class])}, "name": "s0"}
     arguments |= {"retries": 1, "backoff": 0.0001, "batch_size": 4 if worker_class is InBatches else None}
-    expected, found = (
-        outcome(
-            PipelineManager(on_error="skip", ordered=serial).add_worker(worker_class, **arguments, **how),
-            range(60),
-            serial=serial,
-            ordered=False,
-        )
-        for serial, how in ((True, {}), (False, {"executor": "ray", "workers": 2}))
-    )
-    assert found == expected
+
+    def run(*, serial: bool, **how: Any) -> Any:
+        manager = PipelineManager(on_error="skip", ordered=serial).add_worker(worker_class, **arguments, **how)
+        return outcome(manager, range(60), serial=serial, ordered=False)
+
+    assert run(serial=False, executor="ray", workers=2) == run(serial=True)
 
 
 def test_r10_each_actor_has_a_worker_with_one_life(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -165,8 +161,9 @@ def test_r17_retry_after_is_kept(tmp_path: Path) -> None:
 def test_r15_large_values_go_from_actor_to_actor() -> None:
     """Without passing the process of the run, and as values of one's own, which may be changed."""
     manager = PipelineManager(on_error="skip")
-    for name, worker_class in zip("abc", (workers.Makes, workers.Changes, workers.Measures), strict=True):
-        manager.add_worker(worker_class, name=name, executor="ray", resources={"num_cpus": 0.5})
+    kinds: list[Any] = [workers.Makes, workers.Changes, workers.Measures]
+    for name, kind in zip("abc", kinds, strict=True):
+        manager.add_worker(kind, name=name, executor="ray", resources={"num_cpus": 0.5})
     sizes = [500_000, 10, 500_001, 500_003]
     results = list(manager.run(sizes))
     assert [(size, first) for size, first, _ in results] == [(500_000, 1), (10, 1), (500_001, 1)]
