@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from baking import ROOT, environment
+from baking import ROOT, Baker, environment
 
 CORE = ROOT / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}/pipeline_core"
 
@@ -68,3 +68,35 @@ def test_what_the_site_shows_of_a_project_is_of_a_fresh_bake(site: Path) -> None
     recipes = (site / "recipes.html").read_text(encoding="utf-8")
     assert "src/my_pipeline/stages/" in recipes
     assert "cookiecutter." not in recipes
+
+
+def test_the_program_of_the_readme_runs_in_a_project(bake: Baker, tmp_path: Path) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.M | re.S)
+    (tmp_path / "images.py").write_text(BEFORE_THE_PROGRAM.replace("my_pipeline", bake().package) + program, "utf-8")
+    shown = bake().python("-W", "error", str(tmp_path / "images.py")).stdout
+    assert shown.split() == [str(2 * number) for number in range(20)]
+
+
+BEFORE_THE_PROGRAM = """
+from types import SimpleNamespace
+
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+
+Image = Prediction = int
+images = range(20)
+
+
+class PreProcessingWorker(BaseWorker[Image, Image]):
+    def process_item(self, item: Image) -> Image:
+        return item
+
+
+class PostProcessingWorker(PreProcessingWorker):
+    pass
+
+
+def load_model():
+    return SimpleNamespace(predict=lambda image: 2 * image)
+
+
+"""
