@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast bench docs lint clean
+.PHONY: demo test test-fast bench docs lint release clean
 
 demo: .venv/ready  ## Bake the default project into build/, lay the digits example on it, and run it.
 	$(BIN)/python examples/demo.py build
@@ -32,6 +32,9 @@ lint: .venv/ready
 	rm -rf build/typed
 	$(BIN)/python tests/baking.py build/typed >/dev/null
 	MYPYPATH=build/typed/my-pipeline/src $(BIN)/mypy tests/runtime
+
+release:  ## Tag a version, after checks: make release VERSION=1.2.0. It pushes nothing.
+	@$(PYTHON) tools/release.py "$(VERSION)"
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

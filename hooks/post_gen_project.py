@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 Answers = dict[str, str | bool]
@@ -106,4 +107,5 @@ if __name__ == "__main__":
     trim_core(here, ANSWERS)
     remove_leftovers(here, ANSWERS)
     sys.stdout.reconfigure(errors="backslashreplace")  # The project's name may be more than the terminal can show.
-    print(next_steps(here, ANSWERS))
+    if not str(here).startswith(str(Path(tempfile.gettempdir(), tempfile.gettempprefix()).resolve())):
+        print(next_steps(here, ANSWERS))  # Updates render into a temporary folder, and say nothing.

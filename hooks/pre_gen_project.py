@@ -2,10 +2,14 @@
 
 import json
 import keyword
+import os
 import re
 import sys
+import tempfile
 import unicodedata
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
 
 # Answers are data: JSON in a raw string, and `tojson` leaves no quote in it that could end the string.
 ANSWERS: dict[str, object] = json.loads(r"""{{ cookiecutter|tojson }}""")
@@ -19,12 +23,13 @@ PROJECT_MODULES = {  # Of all answers together, so that an answer can change lat
     *("checkpoint", "cli", "configuration", "dead_letters", "files", "inputs", "interrupts", "json_logs", "main"),
     *("observers", "options", "pipeline", "pipeline_core", "profiling", "ray_crew", "readers", "running", "settings"),
     *("sinks", "sources", "stages", "streams", "table_readers", "table_writers", "writers", "written"),
+    "new_stage",
 }
 CORE_CLASSES = {"base", "sub_task_pool"}  # Their stages' classes would be BaseWorker and SubTaskPoolWorker.
-NOT_A_STAGE = {"source", "sink", "stage_name", "pool_stage_name"}
+NOT_A_STAGE = {"source", "sink", "consumer", "stage_name", "pool_stage_name"}
 # Packages and commands that the project has, or installs, or that come with a later Python.
 TAKEN_NAMES = (
-    "annotated_doc annotationlib backports build cfgv click compression conftest contourpy cycler dateutil demo distlib"
+    "annotated_doc annotationlib backports build cfgv click compression conftest contourpy coverage cycler dateutil demo distlib"
     " filelock fonttools fsspec hatchling identify iniconfig kiwisolver librt markdown_it matplotlib mdurl mpl_toolkits"
     " msgspec mypy mypy_extensions mypyc nodeenv numpy opentelemetry packaging pathspec pil pip platformdirs pluggy"
     " pre_commit prometheus_client pyarrow pydantic pygments pylab pyparsing pyproject_hooks pytest python python3"
@@ -33,7 +38,10 @@ TAKEN_NAMES = (
 TAKEN = set(TAKEN_NAMES.split())
 WINDOWS_DEVICES = {"aux", "con", "nul", "prn", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 BIDI_CONTROLS = {"LRE", "RLE", "PDF", "LRO", "RLO", "LRI", "RLI", "FSI", "PDI"}
-FREE_TEXT = ("project_name", "description", "author_name", "author_email", "stage_names", "sub_task_stage")
+FREE_TEXT = (
+    *("project_name", "description", "author_name", "author_email", "repository_url", "stage_names"),
+    "sub_task_stage",
+)
 
 
 def shown(value: str) -> str:
@@ -54,9 +62,10 @@ def text_problems(prompt: str, value: str) -> Iterator[str]:
 
 
 def choice_problems(answers: Mapping[str, str]) -> Iterator[str]:
-    answer = str(answers["command_line"])
-    if answer not in ("True", "False"):
-        yield f"command_line: {shown(answer)} is neither yes nor no; write one of them"
+    for prompt in ("command_line", "docker"):
+        answer = str(answers[prompt])
+        if answer not in ("True", "False"):
+            yield f"{prompt}: {shown(answer)} is neither yes nor no; write one of them"
 
 
 def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
@@ -65,6 +74,9 @@ def name_problems(answers: Mapping[str, str]) -> Iterator[str]:
     email = answers["author_email"]
     if email and not re.fullmatch(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", email):
         yield f"author_email: {shown(email)} is no e-mail address; write one like ada@example.org, or nothing"
+    url = answers["__repository"]
+    if url and not re.fullmatch(r"https?://[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*(:[0-9]+)?(/[A-Za-z0-9._~-]+)*", url):
+        yield f"repository_url: {shown(url)} is no web address; write one like https://github.com/ada/ships, or nothing"
     slug, package = answers["__typed_slug"], answers["package_name"]
     follows = package.endswith(slug.replace("-", "_"))
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) or len(slug) > MAX_NAME:
@@ -125,10 +137,61 @@ def pool_problems(answers: Mapping[str, str], stages: list[str]) -> Iterator[str
         yield f"sub_task_pool: 'processes' needs a stage; set sub_task_stage to one of {choices}, or the pool to none"
 
 
+def is_update(answers: Mapping[str, str], project: Path) -> bool:
+    """Whether cruft renders for an update: into a temporary folder, twice, with the old answers and with the new ones."""
+    temporary = Path(tempfile.gettempdir(), tempfile.gettempprefix()).resolve()
+    return "_commit" in answers and str(project).startswith(str(temporary))
+
+
+def find_project(answers: Mapping[str, str]) -> Path | None:
+    """The project that is updated, as far as it can be found: cruft does not tell its hooks.
+
+    A shell names the folder in which cruft was called in PWD. Linux tells that of the process which called this hook: it is
+    cruft's copy of the template, and beside it lies the project as it was made, without what is the user's.
+    """
+    called_in = Path(os.environ.get("PWD", "."))
+    made = Path(f"/proc/{os.getppid()}/cwd").resolve().parent / "current_template"
+    with suppress(OSError, ValueError):
+        if json.loads((called_in / ".cruft.json").read_text(encoding="utf-8"))["template"] == answers["_template"]:
+            return called_in
+    return made if (made / "src").is_dir() else None
+
+
+def update_problems(answers: Mapping[str, str], project: Path | None) -> Iterator[str]:
+    """What an update cannot change, since stages, their tests and pipeline.py are the user's and are never touched."""
+    package = answers["package_name"]
+    if project and not (project / "src" / package).is_dir():
+        yield (
+            f"package_name: an update cannot rename the package to {package!r}; rename it in your editor: its folder, and its"
+            " name in all files, .cruft.json among them"
+        )
+    elif project and (project / ".cruft.json").exists():
+        before = json.loads((project / ".cruft.json").read_text(encoding="utf-8"))["context"]["cookiecutter"]
+        source = project / "src" / package
+        for stage in sorted({*answers["__stages"].split(",")} - {*before["__stages"].split(",")}):
+            if not (source / "stages" / f"{stage}.py").exists():
+                yield f"stage_names: an update writes no stage, and {stage!r} has no file; add the stage before"
+        files = [source / "pipeline.py", *source.glob("stages/*.py"), *project.glob("tests/stages/*.py")]
+        pooled = [
+            path for path in files if re.search("SubTaskPoolWorker|sub_workers", path.read_text(encoding="utf-8"))
+        ]
+        if answers["__pool"] == "none" != before["__pool"] and pooled:
+            named = ", ".join(sorted(path.relative_to(project).as_posix() for path in pooled))
+            yield f"sub_task_pool: {named} use the pool; make the stage a BaseWorker and commit that, then update"
+    elif answers["__pool"] == "none" and answers["__typed_pool"] != "none ":
+        yield (
+            "sub_task_pool: an update does not take the pool from its stage; make the stage a BaseWorker and commit that,"
+            " then update both answers: sub_task_pool to 'none', sub_task_stage to ''"
+        )
+
+
 def problems(answers: Mapping[str, str]) -> list[str]:
     """All that is wrong with the answers, a line each. Names are looked at once their characters are in order."""
     found = [problem for prompt in FREE_TEXT for problem in text_problems(prompt, answers[prompt])]
-    return found or [*choice_problems(answers), *name_problems(answers), *stage_problems(answers)]
+    found = found or [*choice_problems(answers), *name_problems(answers), *stage_problems(answers)]
+    if not found and is_update(answers, Path.cwd()):
+        found = [*update_problems(answers, find_project(answers))]
+    return found
 
 
 if __name__ == "__main__":

@@ -20,8 +20,9 @@ BAKES: dict[str, dict[str, str]] = {
         "stage_names": "Quality control & R/W",
         "command_line": "no",
         "diagnosis": "table",
-        "ci": "none",
+        "ci": "gitlab",
         "python_min": "3.14",
+        "docker": "yes",
         "license": "BSD-3-Clause",
     },
     "seven stages, a table, OpenTelemetry": {
@@ -39,7 +40,8 @@ BAKES: dict[str, dict[str, str]] = {
         "stage_names": "Load, Clean up, Score",
         "sub_task_pool": "none",
         "metrics": "prometheus",
-        "ci": "none",
+        "ci": "gitlab",
+        "repository_url": "https://gitlab.com/ada/ships",
     },
     "a process pool, a table, Prometheus, no command": {
         "sub_task_pool": "processes",
@@ -49,6 +51,8 @@ BAKES: dict[str, dict[str, str]] = {
         "scale_out": "ray",
         "metrics": "prometheus",
         "license": "Apache-2.0",
+        "docker": "yes",
+        "repository_url": "https://github.com/ada/ships.git",
     },
     "stages of one's own, OpenTelemetry, no command": {
         "stage_names": "Fetch, Parse",
@@ -63,6 +67,22 @@ BAKES: dict[str, dict[str, str]] = {
         "sub_task_stage": f"{'w' * 27} 31",
         "scale_out": "ray",
         "ci": "none",
+        "docker": "yes",
+    },
+    "no command, Prometheus, a container": {
+        "stage_names": "Fetch, Parse",
+        "command_line": "no",
+        "scale_out": "ray",
+        "metrics": "prometheus",
+        "ci": "none",
+        "docker": "yes",
+    },
+    "a table, Ray, OpenTelemetry, a container": {
+        "diagnosis": "table",
+        "scale_out": "ray",
+        "metrics": "opentelemetry",
+        "ci": "gitlab",
+        "docker": "yes",
     },
 }
 
@@ -90,17 +110,20 @@ SWITCHES: dict[str, dict[str, set[str]]] = {
     "sub_task_pool": {"threads": {"pool"}, "none": set()},  # A pool of processes has the files of one of threads.
     "scale_out": {"none": set(), "ray": {"ray"}},
     "metrics": {"none": set(), "prometheus": {"metrics", "prometheus"}, "opentelemetry": {"metrics", "opentelemetry"}},
-    "ci": {"github": {"github"}, "none": set()},
+    "ci": {"github": {"ci", "github"}, "gitlab": {"ci", "gitlab"}, "none": set()},
+    "docker": {"no": set(), "yes": {"docker"}},
 }
 FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a project.
     ("", "", ".gitignore .pre-commit-config.yaml LICENSE README.md demo.py pyproject.toml"),
     ("", "docs/", "concepts.md recipes.md"),
-    ("github", ".github/workflows/", "ci.yml"),
+    ("github", ".github/", "dependabot.yml workflows/ci.yml workflows/release.yml"),
+    ("gitlab", "", ".gitlab-ci.yml"),
+    ("docker", "", ".devcontainer.json .dockerignore Dockerfile"),
     ("", "src/my_pipeline/", "__init__.py pipeline.py py.typed settings.py"),
     ("command", "src/my_pipeline/", "__main__.py checkpoint.py cli.py configuration.py dead_letters.py inputs.py"),
     ("command", "src/my_pipeline/", "interrupts.py json_logs.py options.py readers.py running.py sinks.py sources.py"),
     ("command", "src/my_pipeline/", "streams.py table_readers.py table_writers.py writers.py written.py"),
-    ("command", "src/my_pipeline/", "files.py"),
+    ("command", "src/my_pipeline/", "files.py new_stage.py"),
     ("full", "src/my_pipeline/", "files.py"),
     ("command full", "src/my_pipeline/", "profiling.py"),
     ("ray", "src/my_pipeline/", "ray_crew.py"),
@@ -132,7 +155,10 @@ WORDS = {
     "ray": r"(?i)\bray\b|--engine",
     "prometheus": r"METRICS_|prometheus-client",
     "opentelemetry": r"OTEL_|opentelemetry-",
+    "ci": r"(?i)coverage",
     "github": r"(?i)github",
+    "gitlab": r"(?i)gitlab",
+    "docker": r"(?i)docker",
 }
 AROUND = ("README.md", "pyproject.toml", "demo.py", ".gitignore", ".pre-commit-config.yaml")
 
@@ -174,7 +200,7 @@ def test_t5_no_file_speaks_of_what_was_not_asked_for(answers: dict[str, str], co
     text = "\n".join(combination.text(file) for file in AROUND)
     found = {part: sorted({match[0] for match in re.finditer(words, text)}) for part, words in WORDS.items()}
     assert {part: words for part, words in found.items() if part not in asked and words} == {}
-    assert {part for part in asked & {*WORDS} - {"github"} if not found[part]} == set()
+    assert {part for part in asked & {*WORDS} if not found[part]} == set()
 
 
 @pytest.mark.slow  # 96 bakes.
@@ -198,7 +224,9 @@ def test_t5_the_bakes_whose_types_and_tests_are_run_have_every_pair_of_answers()
         assert pairs - {(bake[one], bake[other]) for bake in switched} == set(), f"{one} with {other}"
 
 
-NAMING_STAGES = tuple(f"{module}.py" for module in ("cli", "demo", "pipeline_manager", "profiling", "trace"))
+NAMING_STAGES = tuple(
+    f"{module}.py" for module in ("cli", "demo", "new_stage", "pipeline_manager", "profiling", "trace")
+)
 
 
 def test_t5_nothing_is_left_over(project: Bake) -> None:
@@ -206,7 +234,7 @@ def test_t5_nothing_is_left_over(project: Bake) -> None:
         assert any(folder.iterdir()), f"{folder} is empty"
     for file in project.files():
         text = project.text(file)
-        assert not re.search(r"\{\{|\{%|\{#|cookiecutter", text), f"{file} holds template code"
+        assert not re.search(r"(?<!\$)\{\{|\{%|\{#|cookiecutter", text), f"{file} holds template code"
         assert "stage_name" not in text or file.endswith(NAMING_STAGES)
         assert text.endswith("\n") or not text, f"{file} does not end its last line"
         assert text.strip("\n") + "\n" == text or not text, f"{file} begins or ends with an empty line"
@@ -258,7 +286,7 @@ def test_t5_dependencies_are_what_the_code_imports_and_the_group_dev_what_the_re
     extras = names_of(list(itertools.chain(*settings["project"].get("optional-dependencies", {}).values())))
     modules = {re.sub(r"\[.*", "", name) for name in extras}
     assert modules == where_needed - imported - sys.stdlib_module_names - {"backports", "compression"}
-    check = project.text("README.md").split("## Check")[1]
+    check = project.text("README.md").split("## Check")[1].split("\n## ")[0]
     tools = set(
         re.findall(r"(?:^|&& |`python -m )([a-z-]+) ?", check.split("```")[1] + check.split("```")[2], re.MULTILINE)
     )
@@ -311,11 +339,18 @@ def test_t2_an_author_may_stay_unnamed(author: str, email: str, authors: object,
 def test_t2_the_oldest_python_is_said_and_is_what_ci_begins_with(oldest: int, bake: Baker) -> None:
     project = bake(python_min=f"3.{oldest}")
     assert tomllib.loads(project.text("pyproject.toml"))["project"]["requires-python"] == f">=3.{oldest}"
-    setup, check = yaml.safe_load(project.text(".github/workflows/ci.yml"))["jobs"]["test"]["steps"][1:]
-    assert setup["with"]["python-version"].split() == [f"3.{minor}" for minor in range(oldest, 15)]
-    assert f"for minor in {' '.join(map(str, range(oldest, 15)))}; do" in check["run"]
+    jobs = yaml.safe_load(project.text(".github/workflows/ci.yml"))["jobs"]
+    pythons = [f"3.{minor}" for minor in range(oldest, 15)]
+    assert jobs["test"]["strategy"]["matrix"]["python"] == [*pythons, "3.14t"]
+    run = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
     promised = re.split(r"\n| && ", project.text("README.md").split("## Check")[1].split("```")[1].strip())
-    assert [line.strip() for line in check["run"].splitlines()][5:9] == [*promised[1:4], promised[0]]
+    assert [run["test"][-1], *run["lint"][2:]] == promised[:4]
+    on_gitlab = yaml.safe_load(bake(python_min=f"3.{oldest}", ci="gitlab").text(".gitlab-ci.yml"))
+    assert on_gitlab["test"]["parallel"]["matrix"] == [{"PYTHON": [*pythons, "3.14t"]}]
+    assert (jobs["lint"]["steps"][1]["with"]["python-version"], on_gitlab["lint"]["variables"]["UV_PYTHON"]) == (
+        pythons[0],
+        pythons[0],
+    )
 
 
 def test_t5_a_pool_of_processes_has_the_files_of_one_of_threads(bake: Baker) -> None:
@@ -373,7 +408,7 @@ def test_p4_the_readme_names_commands_and_options_that_there_are(project_with_co
     calls = [[], *([command] for command in named)]
     helps = [project.python("-m", project.package, *call, "--help", COLUMNS="500").stdout for call in calls]
     known = set(re.findall(r"--[a-z][a-z-]*", "".join(helps)))
-    others = {"--group", "--upgrade", "--check"}  # Pip's and ruff's.
+    others = {"--group", "--upgrade", "--check", "--config", "--rm", "--user"}  # Of pip, ruff, pre-commit and Docker.
     assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", readme)) <= known | others
 
 

@@ -141,7 +141,7 @@ def test_bad_usage_is_one_line(options: list[str], said: str, python: str, proje
 def test_without_ray_one_line_says_how_to_install_it(project: Bake) -> None:
     done = project.python("-m", "my_pipeline", "run", "--engine", "ray", stdin=ITEMS, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: executor 'ray' needs Ray: pip install -e '.[ray]'\n"
+    assert done.stderr == "error: executor 'ray' needs Ray: pip install 'ray[default]'\n"
 
 
 def test_without_an_engine_resources_and_its_executor_are_refused(bake: Baker) -> None:

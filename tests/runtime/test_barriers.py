@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given, settings
@@ -199,6 +199,43 @@ def test_u4_items_have_the_numbers_that_the_caller_gives_them() -> None:
 def test_u4_what_finish_gives_comes_from_no_item_of_the_source() -> None:
     manager = PipelineManager().add_worker(Counts).add_worker(Tells)
     assert list(manager.run([(5,)])) == [((5,), 0), (TOTAL, None)]
+
+
+class Adds(BaseWorker[int, int]):
+    strangers: ClassVar[list[object]] = []
+
+    def process_item(self, item: int) -> int:
+        if not isinstance(item, int):
+            self.strangers.append(item)
+        return item + 1
+
+
+class AddsInPool(SubTaskPoolWorker[int, int, int, int]):
+    process_sub_task = Adds.process_item
+    strangers = Adds.strangers
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("workers", [{}, {"workers": 2}, {"worker_class": AddsInPool}])
+def test_r1_what_travels_among_quick_items_meets_no_worker(workers: dict[str, Any], ordered: bool) -> None:
+    """Items of microseconds are worked on many at a time."""
+    number, reached = 20_000, list[int]()
+
+    def items() -> Iterator[Any]:
+        for item in range(number):
+            if item < number // 2 and item % 97 == 0:
+                yield Barrier(lambda item=item: reached.append(item))
+                yield FailedItem(item, ValueError("cannot be read"))
+            else:
+                yield item
+
+    pipeline = PipelineManager(on_error="skip", ordered=ordered).expect_barriers()
+    pipeline.add_worker(**{"worker_class": Adds, "name": "first"} | workers).add_worker(Adds, name="second")
+    marks = [item for item in range(number // 2) if item % 97 == 0]
+    assert sorted(pipeline.run(items())) == sorted({item + 2 for item in range(number)} - {item + 2 for item in marks})
+    assert reached == marks
+    assert [letter.index for letter in pipeline.report.dead_letters] == marks
+    assert not Adds.strangers
 
 
 def test_a_barrier_that_nobody_expects_is_refused() -> None:
