@@ -197,9 +197,10 @@ def test_p7_two_machines_give_what_one_gives(bake: Baker, folder: Path) -> None:
 @pytest.mark.parametrize("stages", ["pre_processing, model_inference, post_processing", "load", "Renames, renamed 2"])
 def test_p7_a_renamed_stage_leaves_a_project_that_is_clean(stages: str, bake: Baker, tmp_path: Path) -> None:
     project = bake(stage_names=stages).copy(tmp_path)
-    (script,) = blocks(recipe(project, "Adding and renaming a stage"), "sh")
-    project.run("sh", "-ec", script)
-    assert "renamed" in project.python("-m", "my_pipeline", "graph").stdout
+    adding, renaming = blocks(recipe(project, "Adding and renaming a stage"), "sh")
+    project.run("bash", "-ec", 'my-pipeline() { python -m my_pipeline "$@"; }\n' + adding + renaming)
+    drawn = project.python("-m", "my_pipeline", "graph").stdout
+    assert re.search(r'"renamed".*"quality_control"', drawn, re.DOTALL)
     project.run("ruff", "check")
     project.run("ruff", "format", "--check")
     project.python("-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/stages", "tests/test_pipeline.py")
