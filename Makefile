@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: demo test test-fast bench lint release clean
+.PHONY: demo test test-fast bench docs lint release clean
 
 demo: .venv/ready  ## Bake the default project into build/, lay the digits example on it, and run it.
 	$(BIN)/python examples/demo.py build
@@ -21,6 +21,9 @@ test-fast: .venv/ready  ## What takes seconds: no installation, little stress.
 
 bench: .venv/ready  ## The core beside its peers, into docs/performance.md: three quarters of an hour on a machine that does nothing else.
 	$(BIN)/python benchmarks/bench.py --write
+
+docs: .venv/ready  ## The site, into build/site.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: .venv/ready
 	$(BIN)/ruff check
