@@ -2,17 +2,22 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from baking import ROOT, Bake, Baker, environment
+from demo import bake_example
+from test_scaling import commands_of
 
 OF_A_BAKE = [
     "backports.zstd; python_version < '3.14'",
@@ -24,6 +29,7 @@ OF_A_BAKE = [
     "typer",
 ]
 PACKAGES = [*OF_A_BAKE, "pillow", "scikit-learn"]  # These for the digits example.
+HOME = ROOT / "build" / "ray-home"  # Where Ray keeps its token.
 ITEMS = "".join(json.dumps({"id": number}) + "\n" for number in range(300))
 
 pytestmark = [
@@ -46,15 +52,24 @@ def environment_with_ray() -> str:
     return str(python)
 
 
-@pytest.fixture
-def python() -> Iterator[str]:
-    """One test at a time, also of those beside this process: `--address auto` finds whichever Ray runs on this machine."""
+@contextmanager
+def one_at_a_time() -> Iterator[str]:
+    """One test with Ray at a time, also of those beside this process: `--address auto` finds whichever runs here."""
     import fcntl  # Not on Windows.
 
-    (ROOT / "build").mkdir(exist_ok=True)
+    HOME.mkdir(parents=True, exist_ok=True)
     with open(ROOT / "build" / "ray.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        yield environment_with_ray()
+        python = environment_with_ray()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HOME", str(HOME))
+            yield python
+
+
+@pytest.fixture
+def python() -> Iterator[str]:
+    with one_at_a_time() as python:
+        yield python
 
 
 def a_ray_of_others_runs() -> bool:
@@ -104,7 +119,13 @@ def test_the_command_gives_on_ray_what_it_gives_in_threads(python: str, project:
     assert (on_ray[0], on_ray[1].count("\n")) == (1, 299)
 
 
-def test_ctrl_c_ends_a_run_on_ray_and_resume_goes_on(python: str, project: Bake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ordered", [True, False])
+def test_ctrl_c_ends_a_run_on_ray_and_resume_goes_on(ordered: bool, python: str, project: Bake, tmp_path: Path) -> None:
+    """Without order, too, where the checkpoint is told by what is delivered between two barriers."""
+    project = project.copy(tmp_path)
+    pipeline = project.path / "src/my_pipeline/pipeline.py"
+    code = pipeline.read_text(encoding="utf-8")
+    pipeline.write_text(code.replace("queue_size=250,", f"queue_size=250, ordered={ordered},"), encoding="utf-8")
     given, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     items = [{"id": 100 + number, "seconds": 0.02} for number in range(400)]
     given.write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
@@ -128,7 +149,134 @@ def test_ctrl_c_ends_a_run_on_ray_and_resume_goes_on(python: str, project: Bake,
     assert run.returncode == 130, said
     assert "Traceback" not in said
     project.run(*command, "--resume")
-    assert [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()] == items
+    results = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert results == items if ordered else sorted(results, key=lambda item: item["id"]) == items
+
+
+PIPELINE = """
+import sys
+from threading import Lock
+from my_pipeline.cli import main
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+
+class Worker(BaseWorker):
+    def __init__(self, lock=None): pass
+    def process_item(self, item): return item
+
+def build_pipeline(*, on_error="stop", on_dead_letter=None):
+    pipeline = PipelineManager(on_error=on_error, on_dead_letter=on_dead_letter)
+    return pipeline.add_worker(Worker, name="model", executor="ray", {})
+
+main(build_pipeline)
+"""
+
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+class TestOnACluster:
+    @pytest.fixture(scope="class")
+    def run(self, project: Bake, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+        """What runs a command on two nodes on this machine, which are started as docs/scaling.md says."""
+        generate, *starts = (command for command in commands_of("A cluster of two nodes") if command[0] == "ray")
+        processes: list[subprocess.Popen[bytes]] = []
+        with one_at_a_time() as python, ExitStack() as at_the_end:
+            if a_ray_of_others_runs():
+                pytest.skip("another Ray runs on this machine, which is what auto looks for")
+            ray = str(Path(python).parent / "ray")
+            (HOME / ".ray" / "auth_token").unlink(missing_ok=True)
+            subprocess.run([ray, *generate[1:]], env=environment(), capture_output=True, check=True)
+            for start in starts:
+                options = [option.replace("FIRST", "127.0.0.1") for option in start[1:]]
+                log = at_the_end.enter_context(open(tmp_path_factory.mktemp("ray") / "log", "w+b"))
+                node = subprocess.Popen(
+                    [ray, *options, "--block", "--num-cpus=2", "--include-dashboard=false"],
+                    env=environment(PYTHONPATH=str(project.path / "src")),
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+                at_the_end.callback(node.wait, 30)
+                at_the_end.callback(node.terminate)
+                processes.append(node)
+                deadline = time.monotonic() + 60
+                while b"--block" not in (said := Path(log.name).read_bytes()):
+                    assert time.monotonic() < deadline, said
+                    assert node.poll() is None, said
+                    time.sleep(0.1)
+                assert b"authentication is disabled" not in said
+
+            def run(*command: str, project: Bake = project, **more: Any) -> "subprocess.CompletedProcess[str]":
+                return project.run(python, *command, **more)
+
+            yield run
+
+    @pytest.mark.parametrize("address", ["auto", "ray://127.0.0.1:10001"])
+    def test_the_command_of_the_page(self, address: str, run: Run, project: Bake, tmp_path: Path) -> None:
+        (command,) = (command for command in commands_of("A cluster of two nodes") if command[0] == "my-pipeline")
+        items = ITEMS.replace('{"id": 7}\n', "")
+        (tmp_path / "in.jsonl").write_text(items, encoding="utf-8")
+        options = [address if option == "auto" else option for option in command[1:]]
+        options = [str(tmp_path / option) if option.endswith(".jsonl") else option for option in options]
+        run("-m", "my_pipeline", *options)
+        assert (tmp_path / "out.jsonl").read_text(encoding="utf-8") == items
+
+    def test_a_retry_gives_what_it_gives_in_threads(self, run: Run, tmp_path: Path) -> None:
+        dead = tmp_path / "dead.jsonl"
+        options = ["--on-error", "skip", "--dead-letters", str(dead)]
+        run("-m", "my_pipeline", "run", *options, stdin='{"id": 6}\n{"id": 7}\n', check=False)
+        letters = []
+        for options in (["--engine", "threads"], ["--engine", "ray", "--address", "auto"]):
+            more = tmp_path / f"{options[1]}.jsonl"
+            done = run("-m", "my_pipeline", "retry", str(dead), "--dead-letters", str(more), *options, check=False)
+            assert (done.returncode, done.stdout) == (1, "")
+            letters.append([json.loads(line) for line in more.read_text(encoding="utf-8").splitlines()])
+        assert letters[0][0]["item"] == {"id": 7}
+        traces = [letter.pop("traceback") for (letter,) in letters]
+        assert letters[0] == letters[1]
+        assert "In the child process" in traces[1]
+
+    def test_a_profile_tries_actors(self, run: Run) -> None:
+        items = "".join(json.dumps({"id": number, "seconds": 0.02}) + "\n" for number in range(100, 150))
+        done = run("-m", "my_pipeline", "profile", "--engine", "ray", "--address", "auto", "--most", "2", stdin=items)
+        assert re.search(r"^model_inference .* wait \(\d+% CPU\), ray *$", done.stdout, re.MULTILINE)
+        assert "--workers model_inference=2" in done.stdout
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "said"),
+        [
+            ("resources={'num_gpus': 4}", 2, "resources: the stages need 4 GPU, and Ray has 0"),
+            (
+                "worker_args={'lock': Lock()}",
+                1,
+                "stage 'model' failed in setup: TypeError: cannot pickle '_thread.lock'",
+            ),
+        ],
+    )
+    def test_what_it_cannot_have_is_one_line(
+        self, arguments: str, code: int, said: str, run: Run, tmp_path: Path
+    ) -> None:
+        script = tmp_path / "command.py"
+        script.write_text(PIPELINE.replace("{}", arguments), encoding="utf-8")
+        out = tmp_path / "out.jsonl"
+        done = run(str(script), "run", "-q", "-o", str(out), stdin=ITEMS, check=False, RAY_ADDRESS="auto")
+        assert done.returncode == code
+        assert done.stderr.startswith(f"error: {said}")
+        assert done.stderr.count("\n") == 1 + (code == 1)  # The other one names the .part.
+        assert not out.exists()
+
+    def test_the_digits_are_what_they_are_in_threads(self, run: Run, tmp_path: Path) -> None:
+        bake_example("digits", tmp_path, scale_out="ray")
+        digits = Bake(tmp_path / "my-pipeline", "my_pipeline")
+        run("run_digits.py", project=digits)
+        expected = digits.text("outputs/predictions.jsonl")
+        script = digits.text("run_digits.py")
+        moved = script.replace(
+            "(Settings(model_file=MODEL))", "(Settings(model_file=MODEL.resolve())).tune(executor='ray')"
+        )
+        assert moved != script
+        (digits.path / "run_digits.py").write_text(moved, encoding="utf-8")
+        run("run_digits.py", project=digits, RAY_ADDRESS="auto")
+        assert digits.text("outputs/predictions.jsonl") == expected
 
 
 @pytest.mark.parametrize(
@@ -159,10 +307,27 @@ def test_bad_usage_is_one_line(options: list[str], said: str, python: str, proje
     assert done.stderr.count("\n") == 1
 
 
-def test_without_ray_one_line_says_how_to_install_it(project: Bake) -> None:
-    done = project.python("-m", "my_pipeline", "run", "--engine", "ray", stdin=ITEMS, check=False)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "error: executor 'ray' needs Ray 2.40 or newer: pip install 'ray[default]'\n"
+@pytest.mark.parametrize("version", ["", "2.39.0"])
+def test_without_ray_or_with_an_old_one_one_line_says_how_to_install_it(
+    version: str, project: Bake, tmp_path: Path
+) -> None:
+    """The old one: a package of that version, which has nothing that the command would need."""
+    if version:
+        (tmp_path / "ray").mkdir()
+        (tmp_path / "ray/__init__.py").write_text(f"__version__ = {version!r}\n", encoding="utf-8")
+        (tmp_path / "ray/cloudpickle.py").write_text("dumps = None\n", encoding="utf-8")
+    path = os.pathsep.join(["src", str(tmp_path)])
+    for command in ("run", "profile"):
+        done = subprocess.run(
+            [sys.executable, "-m", "my_pipeline", command, "--engine", "ray"],
+            cwd=project.path,
+            env=environment(PYTHONPATH=path),
+            input=ITEMS,
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == "error: executor 'ray' needs Ray 2.40 or newer: pip install 'ray[default]'\n"
 
 
 def test_without_an_engine_resources_and_its_executor_are_refused(bake: Baker) -> None:
