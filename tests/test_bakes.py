@@ -205,6 +205,26 @@ def test_t6_every_combination_is_laid_out_and_typed_as_its_own_tools_want_it(row
     combination.run("mypy", "--cache-dir", str(cache), "src")
 
 
+def test_t2_the_page_about_the_prompts_has_each_prompt_its_default_its_choices_and_their_files() -> None:
+    page = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| (`[^|]*`) \|(.*\|)$", page.split("\n## ")[0], re.MULTILINE))
+    described = {name: row for names, row in rows.items() for name in re.findall("`(.*?)`", names)}
+    assert list(described) == [prompt for prompt in ASKED if not prompt.startswith("_")]
+    for prompt, row in described.items():
+        default, takes = (cell.strip() for cell in row.strip("|").split("|"))
+        answers = CHOICES.get(prompt, ASKED[prompt])
+        if isinstance(answers, list):
+            assert default == answers[0]
+            assert [choice for choice in answers if f"`{choice}`" not in takes] == []
+        elif "{{" not in answers:
+            assert default == (answers or "empty")
+    adds = page.split("## What an answer adds")[1].split("\n## ")[0]
+    added = {
+        file for when, folder, files in FILES for file in files.split() if when and not folder.startswith("tests/")
+    }
+    assert {file for file in added if f"{file}`" not in adds} == set()
+
+
 def test_t5_each_two_answers_to_two_prompts_occur_together() -> None:
     """Whatever the library does: it is counted."""
     for one, other in itertools.combinations(PARAMETERS, 2):
