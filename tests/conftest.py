@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from baking import ROOT, Bake, Baker
+from pythons import OURS, PACKAGES, VERSIONS, environment_of, pythons
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +38,17 @@ def bake(tmp_path_factory: pytest.TempPathFactory) -> Baker:
         return baked[key]
 
     return bake_once
+
+
+@pytest.fixture
+def python(request: pytest.FixtureRequest) -> str:
+    """A Python of that version with what the tests of a bake import."""
+    version: str = request.param
+    if version == OURS:
+        return sys.executable
+    if version not in pythons(*VERSIONS):
+        pytest.skip(f"there is no CPython {version} on this machine")
+    return str(environment_of(pythons(*VERSIONS)[version], f"pythons/{version}", *PACKAGES) / "bin" / "python")
 
 
 @pytest.fixture

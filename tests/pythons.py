@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,12 @@ from filelock import FileLock
 from baking import ROOT
 
 VERSIONS = ("3.11", "3.12", "3.13", "3.14")  # That a bake supports.
+OURS = "{}.{}".format(*sys.version_info)
+OTHER_VERSIONS = tuple(version for version in VERSIONS if version != OURS)
+PACKAGES = [  # What the tests of a bake and of the runtime import.
+    *("hypothesis", "msgspec", "opentelemetry-sdk", "prometheus-client", "pyarrow", "pydantic", "pytest"),
+    *("pytest-timeout", "pytest-xdist", "rich", "typer", "backports.zstd; python_version < '3.14'"),
+]
 ASK = (
     "import platform, sys, sysconfig; print('%s %d.%d %s %s' % (platform.python_implementation(), sys.version_info[0],"
     " sys.version_info[1], bool(sysconfig.get_config_var('Py_GIL_DISABLED')), sys.executable))"
