@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import ray
-from my_pipeline.pipeline_core import FailedItem, PipelineError, PipelineManager
+from my_pipeline.pipeline_core import DeadLetter, FailedItem, PipelineError, PipelineManager
 from my_pipeline.ray_crew import connect
 from ray.cluster_utils import Cluster
 
@@ -71,6 +71,24 @@ def test_r15_without_order_it_is_the_same_multiset(worker_class: type[Faulty]) -
         return outcome(manager, range(60), serial=serial, ordered=False)
 
     assert run(serial=False, executor="ray", workers=2) == run(serial=True)
+
+
+@pytest.mark.parametrize("refuses", [workers.Refuses, workers.AsyncRefuses])
+@pytest.mark.parametrize("ordered", [True, False])
+def test_r5_a_dead_letter_of_an_actor_names_the_item_of_the_source(ordered: bool, refuses: type[Any]) -> None:
+    def run(**how: Any) -> Any:
+        told: list[DeadLetter] = []
+        manager = PipelineManager(on_error="skip", on_dead_letter=told.append, ordered=ordered)
+        manager.add_worker(workers.Splits, name="a", **how).add_worker(refuses, name="b", **how)
+        results = list(manager.run(range(30)))
+        assert manager.report.dead_letters == tuple(told)
+        letters = [(each.source_index, each.item, type(each.error).__name__, str(each.error)) for each in told]
+        return (results, letters) if ordered else (sorted(results), sorted(letters))
+
+    results, letters = run(executor="ray", workers=2)
+    assert (results, letters) == run()
+    assert len(letters) == 20
+    assert all(index == item // 10 for index, item, *_ in letters)
 
 
 def test_r10_each_actor_has_a_worker_with_one_life(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -226,3 +244,26 @@ def test_a_worker_of_a_script_needs_no_module() -> None:
 
     manager = on_ray(Local, on_error="skip")
     assert list(manager.run([1, 2, 3])) == [10, 30]
+
+
+def test_an_array_among_the_arguments_of_a_worker_arrives() -> None:
+    manager = on_ray(workers.Holds, worker_args={"buffer": workers.Buffer(range(10))})
+    assert list(manager.run([3, 9])) == [3, 9]
+
+
+def test_r10_an_async_actor_whose_setup_raised_is_torn_down(tmp_path: Path) -> None:
+    manager = on_ray(workers.AsyncNeverReady, worker_args={"folder": tmp_path})
+    with pytest.raises(PipelineError, match=r"stage 's0' failed in setup: OSError: no model"):
+        list(manager.run([1]))
+    assert (tmp_path / "over").exists()
+
+
+def test_u7_the_report_knows_what_actors_compute_and_how_many_the_cluster_has_room_for() -> None:
+    stages = []
+    for worker_class, resources in ((workers.AsyncBurns, None), (workers.Slow, {"num_cpus": 0.5})):
+        manager = on_ray(worker_class, workers=4, resources=resources)
+        list(manager.run(range(100)))
+        stages.append(manager.report.stages[0])
+    burns, slow = stages
+    assert (burns.executor, burns.room, slow.executor, slow.room) == ("async", 400, "ray", 8)
+    assert slow.computing < 0.3 < burns.computing

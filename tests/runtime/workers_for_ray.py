@@ -2,13 +2,14 @@
 
 import asyncio
 import os
+import pickle
 import threading
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-from my_pipeline.pipeline_core import BaseWorker, SubTaskPoolWorker
+from my_pipeline.pipeline_core import BaseWorker, FailedItem, SubTaskPoolWorker
 
 
 class Negate(BaseWorker[int, int]):
@@ -131,3 +132,66 @@ class Pool(SubTaskPoolWorker[int, int, int, int]):
 
     def merge(self, item: int, results: list[int]) -> int:
         return sum(results)
+
+
+class Splits(BaseWorker[int, int]):
+    """Gives nothing for each third item, and for the others two."""
+
+    def process_item(self, item: int) -> Generator[int, None, None]:
+        if item % 3:
+            yield 10 * item
+            yield 10 * item + 1
+
+
+class Refuses(BaseWorker[int, int]):
+    def process_item(self, item: int) -> Any:
+        if item % 20 == 0:
+            raise LookupError("raised")
+        return FailedItem(item, ValueError("returned")) if item % 20 == 1 else item
+
+
+class AsyncRefuses(Refuses):
+    async def process_item(self, item: int) -> Any:
+        return super().process_item(item)
+
+
+class AsyncBurns(BaseWorker[int, int]):
+    async def process_item(self, item: int) -> int:
+        end = time.thread_time() + 0.005
+        while time.thread_time() < end:
+            pass
+        return item
+
+
+class AsyncNeverReady(BaseWorker[int, int]):
+    """Its `setup` raises, and its `teardown` tells that it was called."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    async def setup(self) -> None:
+        raise OSError("no model")
+
+    async def process_item(self, item: int) -> int:
+        return item
+
+    async def teardown(self) -> None:
+        (self.folder / "over").touch()
+
+
+class Buffer:
+    """Like an array: its content travels beside the pickle."""
+
+    def __init__(self, content: Any) -> None:
+        self.content = bytes(content)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Buffer, (pickle.PickleBuffer(self.content),)
+
+
+class Holds(BaseWorker[int, int]):
+    def __init__(self, buffer: Buffer) -> None:
+        self.buffer = buffer
+
+    def process_item(self, item: int) -> int:
+        return self.buffer.content[item]
