@@ -458,6 +458,7 @@ def test_t6_its_pre_commit_refuses_what_is_not_clean(code: str, bake: Baker, tmp
 def test_t6_git_sees_nothing_of_what_tools_and_runs_leave(bake: Baker, tmp_path: Path) -> None:
     copy = bake().copy(tmp_path)
     left = ".venv/x .ruff_cache/x .mypy_cache/x .pytest_cache/x dist/x build/x out.jsonl.part src/a/__pycache__/b.pyc"
+    left += " outputs/x .coverage .coverage.host.1 out.jsonl.checkpoint"
     for path in (copy.path / name for name in left.split()):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
