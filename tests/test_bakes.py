@@ -22,7 +22,7 @@ CORE = TEMPLATE / "src/{{cookiecutter.package_name}}/pipeline_core"
 # The answers to each prompt with choices, and a few shapes of the others.
 ASKED = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
 CHOICES: dict[str, list[str]] = {
-    prompt: answers if isinstance(answers, list) else ["yes", "no"]
+    prompt: answers if isinstance(answers, list) else ["yes", "no"] if answers else ["no", "yes"]
     for prompt, answers in ASKED.items()
     if not prompt.startswith("_") and isinstance(answers, list | bool) and prompt != "sub_task_pool"
 }
