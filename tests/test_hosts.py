@@ -106,6 +106,26 @@ def test_t10_a_cookiecutter_that_does_not_replay_says_so(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+@posix
+def test_t9_a_bake_takes_less_than_a_second_beyond_an_empty_template(tmp_path: Path) -> None:
+    """In seconds of the processor, which other processes lengthen little; the least of three."""
+    import resource
+
+    def seconds(template: Path) -> float:
+        taken = []
+        for number in range(3):
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            call(COMMAND, str(template), "--no-input", "-o", f"{template.name}-{number}", cwd=tmp_path)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(taken)
+
+    empty = tmp_path / "empty"
+    (empty / "{{cookiecutter.name}}").mkdir(parents=True)
+    (empty / "cookiecutter.json").write_text('{"name": "x"}', encoding="utf-8")
+    assert seconds(ROOT) - seconds(empty) < 1
+
+
 OTHERS = ["ci=none", "command_line=no", "diagnosis=table", "sub_task_pool=none", "metrics=prometheus"]
 
 
