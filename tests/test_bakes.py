@@ -97,11 +97,14 @@ def project(request: pytest.FixtureRequest, bake: Baker) -> Bake:
     return bake(**request.param)
 
 
-@pytest.fixture
-def project_with_command(project: Bake) -> Bake:
-    if not (project.path / "src" / project.package / "cli.py").exists():
-        pytest.skip("this project has no command")
-    return project
+WITH_COMMAND = [row for row in FEW if row["command_line"] == "yes"]
+
+
+@pytest.fixture(
+    scope="module", params=[{}, *map(answers_of, WITH_COMMAND)], ids=["the defaults", *map(named, WITH_COMMAND)]
+)
+def project_with_command(request: pytest.FixtureRequest, bake: Baker) -> Bake:
+    return bake(**request.param)
 
 
 FILES: list[tuple[str, str, str]] = [  # When, where, and which files are in a project.
