@@ -24,7 +24,8 @@ NODE: dict[str, Any] = {"num_cpus": 2, "object_store_memory": 200 * 2**20}
 @pytest.fixture(scope="session", autouse=True)
 def cluster() -> Iterator[Cluster]:
     """Two nodes."""
-    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    soon = {"health_check_period_ms": 1000, "health_check_failure_threshold": 2}  # A lost node is noticed.
+    cluster = Cluster(initialize_head=True, head_node_args=NODE | {"_system_config": soon})
     cluster.add_node(**NODE, resources={"second": 8})
     connect(cluster.address)
     yield cluster
