@@ -201,6 +201,51 @@ def test_u4_what_finish_gives_comes_from_no_item_of_the_source() -> None:
     assert list(manager.run([(5,)])) == [((5,), 0), (TOTAL, None)]
 
 
+STRANGERS: list[object] = []  # What a worker should not see.
+
+
+class Adds(BaseWorker[int, int]):
+    def process_item(self, item: int) -> int:
+        if not isinstance(item, int):
+            STRANGERS.append(item)
+        return item + 1
+
+
+class AddsInPool(SubTaskPoolWorker[int, int, int, int]):
+    def process_sub_task(self, sub: int) -> int:
+        if not isinstance(sub, int):
+            STRANGERS.append(sub)
+        return sub + 1
+
+
+def noting(reached: list[int], item: int) -> Barrier:
+    return Barrier(lambda: reached.append(item))
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("workers", [{}, {"workers": 2}, {"worker_class": AddsInPool}])
+def test_r1_what_travels_among_quick_items_meets_no_worker(workers: dict[str, Any], ordered: bool) -> None:
+    """Items of microseconds are worked on many at a time."""
+    number, reached = 20_000, list[int]()
+
+    def items() -> Iterator[Any]:
+        for item in range(number):
+            if item < number // 2 and item % 97 == 0:
+                yield noting(reached, item)
+                yield FailedItem(item, ValueError("cannot be read"))
+            else:
+                yield item
+
+    pipeline = PipelineManager(on_error="skip", ordered=ordered).expect_barriers()
+    first: dict[str, Any] = {"worker_class": Adds, "name": "first"}
+    pipeline.add_worker(**first | workers).add_worker(Adds, name="second")
+    marks = [item for item in range(number // 2) if item % 97 == 0]
+    assert sorted(pipeline.run(items())) == sorted({item + 2 for item in range(number)} - {item + 2 for item in marks})
+    assert reached == marks
+    assert [letter.index for letter in pipeline.report.dead_letters] == marks
+    assert not STRANGERS
+
+
 def test_a_barrier_that_nobody_expects_is_refused() -> None:
     with pytest.raises(PipelineError, match=r"call expect_barriers\(\) before the start"):
         list(PipelineManager().add_worker(Counts).run([Barrier(print)]))

@@ -39,12 +39,14 @@ def test_a_stage_that_waits_is_advised_more_workers_and_they_bring_most_of_what_
 
     reading = run(build(1), 20, {"workers": "--workers {part}={then}"})
     verdict = judge(reading)
-    assert (verdict.part, verdict.reason, verdict.changes) == ("fetch", "waits", (Change("fetch", "workers", 1, 8),))
+    (change,) = verdict.changes
+    assert (verdict.part, verdict.reason, change) == ("fetch", "waits", Change("fetch", "workers", 1, change.then))
     assert verdict.guess
-    assert "--workers fetch=8" in advise(reading)
+    assert 4 <= change.then <= 8  # Fewer where the machine is busy.
+    assert f"--workers fetch={change.then}" in advise(reading)
     assert "a guess" in advise(reading)
     half_of_it = (verdict.items_per_second + verdict.expected) / 2
-    assert any(run(build(8), 160).items_per_second > half_of_it for _ in range(3))
+    assert any(run(build(change.then), 160).items_per_second > half_of_it for _ in range(3))
 
 
 def test_behind_a_lock_of_its_own_no_stage_is_advised_more_workers() -> None:

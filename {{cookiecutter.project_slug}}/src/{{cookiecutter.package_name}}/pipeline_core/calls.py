@@ -18,7 +18,10 @@ PASSING = frozenset(map(id, (Failure, Passed)))
 
 
 class Calls:
-    """How the calls of one worker are made: `one` for an item, `measured` with its time taken, `batch` for several."""
+    """How the calls of one worker are made: `one` for an item, `measured` with its time taken, `batch` for several.
+
+    `passing`  whether there may be a Passed among the items of a burst. A Failure comes to `measured` and `batch` alone.
+    """
 
     executor = "thread"
     together, alone = 1.5e-4, 1e-5  # Seconds; see `most`.
@@ -30,11 +33,11 @@ class Calls:
         self.worker, self.method, self.meter, self.pace, self._retries = worker, method, meter, pace, retries
         self.batches = method == "process_batch"
         self.one: Call = self._batch_of_one if self.batches else getattr(worker, method)
-        self.measured = pace.paced(partial(meter.call, self.one))
+        self.measured = unless_passing(pace.paced(partial(meter.call, self.one)))
         if pace.rate is not None:
             self.one = pace.paced(self.one)
         if passing:
-            self.one, self.measured = unless_passing(self.one), unless_passing(self.measured)
+            self.one = unless_passing(self.one)
         self.streams = not self.batches  # Whether outputs of an expansion leave as they come.
 
     def batch(self, items: Collection[Any], hand: Hand) -> Call:

@@ -2,13 +2,13 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from itertools import repeat, starmap
+from itertools import filterfalse, repeat, starmap
 from queue import Empty, Full
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
 from .clocks import Waits
-from .errors import PipelineError
+from .errors import Failure, PipelineError
 from .signals import Signal
 
 T = TypeVar("T")
@@ -33,6 +33,9 @@ class Channel(Generic[T]):
     A writer that waits is woken when an eighth of the capacity is left to read, so that the threads take turns once for
     many items.
 
+    What only passes the reader on its way to the end of the pipeline, a Failure, is announced before it is put. While one is
+    in, items are read one at a time; so a burst has none, and nobody looks at each of its items.
+
     `bell` wakes the reader; a reader that waits for several things at once passes its own.
     """
 
@@ -41,6 +44,7 @@ class Channel(Generic[T]):
         self.failure: PipelineError | None = None
         self.closed = self.cancelled = False
         self.entered = 0  # Items that were put.
+        self.announced = self.arrived = 0  # Failures that were put, and that were read.
         self.admit: Callable[[T], T] | None = None  # What the reader gets for each item.
         self.reading, self.writing = Waits(), Waits()  # How long the reader waited for items, and the writer for room.
         self.bell = bell or Signal()
@@ -90,6 +94,8 @@ class Channel(Generic[T]):
         item = self._items.popleft()
         if self._writer_waits and len(self._items) <= self.capacity // 8:
             self._wake_writer()
+        if self.announced != self.arrived and type(item) is Failure:
+            self.arrived += 1
         return item if self.admit is None else self.admit(item)
 
     def ready(self) -> bool:
@@ -105,17 +111,30 @@ class Channel(Generic[T]):
         return False
 
     def burst(self, limit: int) -> tuple[int, Iterator[T]]:
-        """As many items as can be read now, at most `limit`: each leaves the channel when the iterator yields it."""
+        """As many items as can be read now, at most `limit`: each leaves the channel when the iterator yields it.
+
+        None while a Failure is in, or on its way in.
+        """
         number = min(limit, len(self._readable))
+        if self.announced != self.arrived:  # The second look: it is announced first.
+            number = 0
         if self._writer_waits and len(self._items) - number <= self.capacity // 8:
             self._wake_writer()
         items = starmap(self._items.popleft, repeat((), number))
         return number, items if self.admit is None else map(self.admit, items)
 
-    def bursts(self) -> Iterator[Iterator[T]]:
-        """Wait for items, and yield all that can be read then, again and again. Raises Closed at the end of the stream."""
+    def bursts(self, arrives: Callable[[T], bool]) -> Iterator[Iterator[T]]:
+        """Wait for items, and yield all that can be read then, again and again. Raises Closed at the end of the stream.
+
+        `arrives` is called with each Failure, which is left out, and tells whether an item is one.
+        """
         while self._readable or self._wait(self.bell, self.reading, self.ready):
-            yield self.burst(self.capacity)[1]
+            number, items = self.burst(self.capacity)
+            yield items if number else filterfalse(arrives, (self.get(),))
+
+    def announce(self) -> None:
+        """Say that the next item that is put is a Failure."""
+        self.announced += 1
 
     def close(self, failure: PipelineError | None = None) -> None:
         """End the stream behind the items that are in the channel. Only the first call has an effect."""

@@ -48,7 +48,8 @@ class Child(Calls):
         self._spec, self._index, self._name = stage.spec, index, f"{stage.pipeline}-{stage.spec.name}-{index}"
         self.meter, self._method, self._hands = stage.meter(), method, stage.hands
         self.meter.usual, self.batches = 2 * self.together, method == "process_batch"  # One call at first.
-        self._stop_event, self._passing, self.pace = stage.policy.stop_event, stage.passing, stage.policy.pace
+        self._passing = self.batches or stage.spec.when is not None  # Whether items of a place may only pass.
+        self._stop_event, self.pace = stage.policy.stop_event, stage.policy.pace
         self._attempts, self.limited = stage.policy.retries, stage.spec.timeout is not None
         self._replaced = stage.leave_behind
         self._set_up = partial(stage.set_up, worker=self)
@@ -126,7 +127,7 @@ class Child(Calls):
                 indexes += range(place.index, place.index + len(place.items))
                 items += place.items
         outcomes = self._perform(indexes, items) if items else []
-        if self.batches or self._passing or not NOT_PLAIN.isdisjoint(map(id, map(type, outcomes))):
+        if self._passing or not NOT_PLAIN.isdisjoint(map(id, map(type, outcomes))):
             return places, unless_passing(partial(self._next_of, deque(outcomes)))
         start = 0
         for place in places:  # The quick way.

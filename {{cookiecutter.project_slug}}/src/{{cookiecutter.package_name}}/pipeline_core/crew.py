@@ -12,7 +12,7 @@ from .calls import Calls
 from .channel import Channel, Closed
 from .clocks import Waits
 from .errors import Barrier, Failure, tried
-from .lane import Bursts, drained
+from .lane import Bursts, drained, travellers
 from .policy import NOTHING, SPECIAL, Call, Expansion, Part
 from .signals import Signal
 from .tasks import Place, Stream, Tasks
@@ -110,7 +110,9 @@ class Crew:
                     self._least = number if self.roomy else 1
                     if self.executor == "process":  # Whoever sends a message adds others.
                         number = min(number, int(self.callers[0].alone / each) or 1)
-                items = self.inbox.burst(room)[1]
+                there, items = self.inbox.burst(room)
+                if not there:
+                    items = iter((self.inbox.get(),))
                 while more := list(islice(items, number - len(self._batch))):
                     self._batch += more
                     if size == 1 or len(self._batch) == size:
@@ -129,7 +131,7 @@ class Crew:
 
     def _submit(self) -> None:
         batch, self._batch, self._deadline = self._batch, [], None
-        if self.ordered or not self.lane.policy.dead_letters.travel:
+        if self.ordered or not travellers(batch):
             self._submit_place(batch)
             return
         for is_barrier, items in groupby(batch, _is_barrier):
@@ -150,13 +152,17 @@ class Crew:
             self.window.append(place)
         else:
             self.epochs[-1].add(place)
-        self.tasks.append(place)
+        if place.end > index:
+            self.tasks.append(place)
+        else:  # Nothing to call.
+            place.done[:], place.todo[:] = items, ()
+            self.finish(place)
 
     def _count(self, items: list[Any]) -> int:
         """How many items these are: a failure of an earlier stage, on its way, is none."""
         if not self.lane.policy.dead_letters.travel:
             return len(items)
-        return sum(type(item) is not Failure for item in items)
+        return len(items) - travellers(items)
 
     def _ready(self) -> Bursts:
         """What can be handed on now: outcomes, and the outputs that lie in streams."""

@@ -28,6 +28,8 @@ def endings(stage: Owner) -> Outputs:
     stage.lane.lineage.note(stage.lane.emitted, inf)
     for outputs in given:
         for output in outputs:
+            if type(output) is Failure:
+                stage.lane.announce()
             yield output
             stage.lane.surplus += type(output) is not Failure
             del output

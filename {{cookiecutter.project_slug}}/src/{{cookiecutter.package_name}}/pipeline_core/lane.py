@@ -1,7 +1,7 @@
 """The loop of a stage, which one thread runs: it gets the items, hands on the outputs, and counts."""
 
 from collections import deque
-from collections.abc import Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from itertools import repeat, starmap
 from operator import is_
@@ -27,6 +27,7 @@ class Lane:
 
     processed = filtered = failed = aborted = passed = retried = surplus = travelled = parts = 0
     attempt = 1  # At the item in hand.
+    announce: Callable[[], object] = bool  # Called before a failure is handed on. In the plain loop nobody needs it.
 
     def __init__(self, inbox: Channel[Any], policy: Policy, calls: Any = None) -> None:
         self.inbox, self.policy, self.calls = inbox, policy, calls  # No calls: a crew makes them.
@@ -92,6 +93,7 @@ class Lane:
         try:
             if type(item) is Failure:  # A failure of an earlier stage, on its way to the end.
                 counter = "travelled"
+                self.announce()
                 yield item
                 return
             if type(given) is Passed and given.error is None:
@@ -119,6 +121,7 @@ class Lane:
             else:
                 counter = "failed"
                 if (travelling := self.policy.judge(last)) is not None:
+                    self.announce()
                     yield travelling
         finally:
             setattr(self, counter, getattr(self, counter) + 1)
@@ -131,9 +134,13 @@ class Lane:
 
     def abandon(self, items: Collection[Any]) -> None:
         """Count items that will not be processed as aborted."""
-        travelled = sum(map(is_, map(type, items), repeat(Failure)))  # Quick: there may be a million.
+        self.travelled += (travelled := travellers(items))
         self.aborted += len(items) - travelled
-        self.travelled += travelled
+
+
+def travellers(items: Collection[Any]) -> int:
+    """How many of them are failures of earlier stages, on their way to the end."""
+    return sum(map(is_, map(type, items), repeat(Failure)))  # Quick: there may be a million.
 
 
 def drained(items: deque[Any]) -> Iterator[Any]:

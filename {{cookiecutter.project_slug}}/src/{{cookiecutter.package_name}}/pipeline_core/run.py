@@ -98,9 +98,12 @@ class Run(Flow):
         self._lifetime = ref(lifetime, self._let_go)
         try:
             with closing(self.outbox.reading.timed(plain_loop(self.source, self.stages))) as outputs:
-                items: Iterator[Any] = outputs if self.serial else chain.from_iterable(self.outbox.bursts())
-                if self.dead_letters.travel:  # Failures that have travelled here are judged, in the order of the items.
-                    items = filterfalse(self.dead_letters.arrives, items)
+                arrives = (
+                    self.dead_letters.arrives
+                )  # Failures that have travelled here are judged, in the order of the items.
+                items: Iterator[Any] = chain.from_iterable(self.outbox.bursts(arrives))
+                if self.serial:
+                    items = filterfalse(arrives, outputs)
                 self.start()
                 while not self.stopping:
                     yield next(items)
@@ -126,7 +129,12 @@ class Run(Flow):
                 if not collected:
                     self.wait()
         ended_by = Raised(self.error)
-        del self, items, outputs  # The traceback of the error will refer to this frame, and all of them to the error.
+        del (
+            self,
+            items,
+            outputs,
+            arrives,
+        )  # The traceback of the error will refer to this frame, and all of them to the error.
         if ended_by.error is not None:
             raise ended_by.take()
 

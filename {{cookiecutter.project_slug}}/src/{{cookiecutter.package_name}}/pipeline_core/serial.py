@@ -10,7 +10,8 @@ from typing import Any
 from .batches import BatchLane
 from .channel import Closed
 from .endings import endings
-from .errors import Failure, PipelineError
+from .errors import PipelineError
+from .lane import travellers
 from .source import Source
 
 
@@ -28,7 +29,7 @@ class SerialLane(BatchLane):
                 items.append(item if self.admit is None else self.admit(item))
         except PipelineError as error:
             self.failure = error  # What came before it is in `items`, and is worked on first.
-        self.received += sum(type(item) is not Failure for item in items)
+        self.received += len(items) - travellers(items)
         if self.policy.stop_event.is_set():
             raise Closed
         if not items:

@@ -82,32 +82,35 @@ class Source:
             raise Closed
         if self.draining:
             self.outbox.close()
-        barrier = type(item) is Barrier
-        self.read += not barrier
+        if type(item) is FailedItem or type(item) is Barrier:
+            if (failure := self._failure(item)) is not None:
+                self.outbox.announce()
+                self.outbox.put(failure)
+            return
+        self.read += 1
         try:
-            if type(item) is FailedItem:
-                item = self._failed(item)
-            elif barrier:
-                if not self.policy.dead_letters.travel:
-                    raise TypeError("a Barrier came that nobody expects: call expect_barriers() before the start")
-                item = Failure(item)
-            if item is not NOTHING:
-                self.outbox.put(item, timeout)
+            self.outbox.put(item, timeout)
         except Full:
-            self.read -= not barrier
+            self.read -= 1
             raise
         except Closed:
-            self.aborted += type(item) is not Failure
+            self.aborted += 1
             raise
 
-    def _failed(self, item: FailedItem) -> Any:
-        """What goes into the first stage in the place of an item that failed: a Failure, or NOTHING."""
+    def _failure(self, item: FailedItem | Barrier) -> Failure | None:
+        """What goes into the first stage in its place, if something does. A failed item is counted."""
+        if isinstance(item, Barrier):
+            if not self.policy.dead_letters.travel:
+                raise TypeError("a Barrier came that nobody expects: call expect_barriers() before the start")
+            return Failure(item)
+        self.read += 1
         if self.outbox.closed:
+            self.aborted += 1
             raise Closed
         self.failed += 1
         self.lineage.note(self.read - self.failed, self.read)
         failure = Failure(self.policy.blame(item.error, "read", item.item, self.read - 1))
-        return self.policy.judge(failure) or NOTHING
+        return self.policy.judge(failure)
 
     def _fail(self, error: BaseException) -> None:
         """Let what the source raised end the run. Closed is what a put raises after a stop."""

@@ -76,6 +76,8 @@ class Stage:
         else:
             self.lane = Lane(self.inbox, self.policy, self.calls(self.workers[0]))
         self._unready = [None] * number
+        if not serial:
+            self.lane.announce = self.outbox.announce
         if spec.when is not None and not serial:
             self.inbox.admit = self.admit
         self.policy.pace.observe = self._teller("rate")
@@ -153,12 +155,9 @@ class Stage:
 
     def calls(self, worker: Any, method: str | None = None) -> Calls:
         method, policy = method or self.spec.method, self.policy
-        return Calls(worker, method, self.meter(), policy.pace, retries=policy.retries, passing=self.passing)
-
-    @property
-    def passing(self) -> bool:
-        """Whether something may come in that passes the stage without a call."""
-        return self.policy.dead_letters.travel or self.spec.when is not None
+        return Calls(
+            worker, method, self.meter(), policy.pace, retries=policy.retries, passing=self.spec.when is not None
+        )
 
     def admit(self, item: Any) -> Any:
         """The item, or Passed if its `when` is false."""
