@@ -113,10 +113,10 @@ class Channel(Generic[T]):
     def burst(self, limit: int) -> tuple[int, Iterator[T]]:
         """As many items as can be read now, at most `limit`: each leaves the channel when the iterator yields it.
 
-        None while a Failure is in, or on its way in.
+        There are none while a Failure is in, or has been announced; `get` reads it, and the items before it.
         """
         number = min(limit, len(self._readable))
-        if self.announced != self.arrived:  # The second look: it is announced first.
+        if self.announced != self.arrived:  # Looked at last, as it is stored first.
             number = 0
         if self._writer_waits and len(self._items) - number <= self.capacity // 8:
             self._wake_writer()

@@ -55,10 +55,8 @@ class Crew:
         self.in_hand, self.held = set[Place](), 0  # And how many items these are.
         self.window: deque[Place] = deque()  # All places in order; without order, those that have news.
         self.told: list[Place] = []  # Without order: those from the window that are not finished.
-        self.epochs, self.barriers = (
-            deque([set[Place]()]),
-            deque[Any](),
-        )  # Without order: places in hand, and what is between.
+        # Without order: places in hand, and what is between.
+        self.epochs, self.barriers = deque([set[Place]()]), deque[Any]()
         self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
         self.tasks, self.latest = Tasks(stage.outbox), 0  # What workers take; the last index that was told of (`tell`).
         self.watched, self.received = False, 0  # The loop will soon look for items that wait; items that came in.
@@ -112,7 +110,7 @@ class Crew:
                     if self.apart:  # Whoever sends a message adds others.
                         number = min(number, int(self.callers[0].alone / each) or 1)
                 there, items = self.inbox.burst(room)
-                if not there:
+                if not there:  # A failure is on its way: one at a time.
                     items = iter((self.inbox.get(),))
                 while more := list(islice(items, number - len(self._batch))):
                     self._batch += more

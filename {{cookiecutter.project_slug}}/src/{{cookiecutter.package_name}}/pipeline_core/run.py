@@ -98,9 +98,8 @@ class Run(Flow):
         self._lifetime = ref(lifetime, self._let_go)
         try:
             with closing(self.outbox.reading.timed(plain_loop(self.source, self.stages))) as outputs:
-                arrives = (
-                    self.dead_letters.arrives
-                )  # Failures that have travelled here are judged, in the order of the items.
+                # Failures that have travelled here are judged, in the order of the items.
+                arrives = self.dead_letters.arrives
                 items: Iterator[Any] = chain.from_iterable(self.outbox.bursts(arrives))
                 if self.serial:
                     items = filterfalse(arrives, outputs)
@@ -129,12 +128,8 @@ class Run(Flow):
                 if not collected:
                     self.wait()
         ended_by = Raised(self.error)
-        del (
-            self,
-            items,
-            outputs,
-            arrives,
-        )  # The traceback of the error will refer to this frame, and all of them to the error.
+        # The traceback of the error will refer to this frame, and all of these to the error.
+        del self, items, outputs, arrives
         if ended_by.error is not None:
             raise ended_by.take()
 

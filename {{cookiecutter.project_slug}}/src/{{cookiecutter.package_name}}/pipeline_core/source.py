@@ -75,6 +75,8 @@ class Source:
     def put(self, item: Any, timeout: float | None = None) -> None:
         """Count an item, and put it into the first stage. Raises Closed, or queue.Full: it is then not counted.
 
+        A FailedItem or a Barrier that travels to the end waits for room, whatever the `timeout`.
+
         Raises Closed, too, for what comes after a stop. Nobody waits for that, so it is not counted.
         """
         self.reading = False  # Stored before the looks: `drain`, and a stop, look at it after they have stored.
