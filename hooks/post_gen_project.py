@@ -93,6 +93,14 @@ def remove_leftovers(project: Path, answers: Answers, start: int) -> None:
     (project / START).unlink()
 
 
+def of_a_tool(project: Path) -> bool:
+    """Whether a tool renders for itself, into a temporary folder of Python's: cruft for an update, or what copier calls."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    return project.is_relative_to(temporary) and any(
+        re.fullmatch("tmp[a-z0-9_]{8}", part) for part in project.relative_to(temporary).parts[:1]
+    )
+
+
 def next_steps(project: Path, answers: Answers, repeat: str) -> str:
     return f"""
 {answers["project_name"]} is ready. Next:
@@ -115,7 +123,6 @@ if __name__ == "__main__":
     make_stages(here, ANSWERS, start)
     trim_core(here, ANSWERS, start)
     remove_leftovers(here, ANSWERS, start)
-    of_an_update = "_commit" in ANSWERS and here.is_relative_to(Path(tempfile.gettempdir()).resolve())  # By cruft.
-    if not of_an_update:
+    if not of_a_tool(here):
         sys.stdout.reconfigure(errors="backslashreplace")  # The project's name may be more than the terminal can show.
         print(next_steps(here, ANSWERS, repeat))

@@ -210,10 +210,12 @@ def pool_problems(answers: Mapping[str, str], stages: list[str]) -> Iterator[str
         yield f"sub_task_pool: 'processes' needs a stage; set sub_task_stage to one of {choices}, or the pool to none"
 
 
-def is_update(answers: Mapping[str, str], project: Path) -> bool:
-    """Whether cruft renders for an update: into a temporary folder, twice, with the old answers and with the new ones."""
-    temporary = Path(tempfile.gettempdir(), tempfile.gettempprefix()).resolve()
-    return "_commit" in answers and str(project).startswith(str(temporary))
+def of_a_tool(project: Path) -> bool:
+    """Whether a tool renders for itself, into a temporary folder of Python's: cruft for an update, or what copier calls."""
+    temporary = Path(tempfile.gettempdir()).resolve()
+    return project.is_relative_to(temporary) and any(
+        re.fullmatch("tmp[a-z0-9_]{8}", part) for part in project.relative_to(temporary).parts[:1]
+    )
 
 
 def find_project(answers: Mapping[str, str]) -> Path | None:
@@ -267,7 +269,7 @@ def problems(answers: Answers, unrendered: Answers) -> list[str]:
     told = {problem.split(":")[0] for problem in found}
     names = [*derived_problems(typed)] or [*name_problems(typed), *stage_problems(typed)]
     found += [problem for problem in names if problem.split(":")[0] not in told]
-    if not found and is_update(typed, Path.cwd()):
+    if not found and "_commit" in answers and of_a_tool(Path.cwd()):
         found = [*update_problems(typed, find_project(typed))]
     return found
 
@@ -318,8 +320,8 @@ def repeat_command(answers: Answers) -> str:
 if __name__ == "__main__":
     found = problems(ANSWERS, UNRENDERED)
     if found:
-        hint = "To bake with other answers, edit this line:"
-        print(*found, "", hint, "", f"    {repeat_command(ANSWERS)}", "", sep="\n", file=sys.stderr)
+        hint = ["", "To bake with other answers, edit this line:", "", f"    {repeat_command(ANSWERS)}", ""]
+        print(*found, *([] if of_a_tool(Path.cwd()) else hint), sep="\n", file=sys.stderr)
         sys.exit(1)
     Path(START).write_text(repeat_command(ANSWERS), encoding="utf-8")
 # {% endif %}
