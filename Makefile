@@ -9,7 +9,7 @@ demo: .venv/ready  ## Bake the default project into build/, lay the digits examp
 	$(BIN)/python examples/demo.py build
 
 test: .venv/ready lint  ## All tests.
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Every variation of a kind of fault, and whole processes: what `make test` has and `make test-fast` has not.
 LONG := any_batch any_executor children command_corners cost_of_failures ctrl_c_is_nobodys errors_are_values fast_stops \

@@ -13,6 +13,11 @@ from baking import ROOT, Bake, Baker
 from pythons import OURS, PACKAGES, VERSIONS, environment_of, pythons
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with Ray first, in one process: they wait for each other, and would keep all processes waiting at the end."""
+    items.sort(key=lambda item: item.path.name != "test_ray.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def config_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Cookiecutter's own files go to a temporary folder, whatever the user has."""

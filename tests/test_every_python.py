@@ -9,6 +9,10 @@ from baking import ROOT, Baker, environment
 from pythons import OTHER_VERSIONS
 
 pytestmark = pytest.mark.slow
+# The suites of bakes, which run on every Python too, call the command and read and write each format.
+OF_THE_COMMAND = ("command_corners", "configuration", "profiling", "readers", "report_file", "sinks", "stdout")
+CHOSEN = ["-n", "2", "--dist", "worksteal", "-m", "not slow"]
+CHOSEN += [f"--ignore=tests/runtime/test_{name}.py" for name in OF_THE_COMMAND]
 
 
 @pytest.mark.timeout(2000)
@@ -18,7 +22,7 @@ def test_t6_the_proof_of_the_runtime_passes_on_every_python(python: str, bake: B
     project = bake()
     package = project.path / "src" / project.package
     proof = subprocess.run(
-        [python, "-m", "pytest", "-q", "-n", "2", "-m", "not slow", "tests/runtime", "--confcutdir=tests/runtime"],
+        [python, "-m", "pytest", "-q", "tests/runtime", "--confcutdir=tests/runtime", *CHOSEN],
         cwd=ROOT,
         env=environment(RUNTIME=str(package), STRESS_EXAMPLES="60"),
         capture_output=True,

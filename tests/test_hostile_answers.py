@@ -383,7 +383,7 @@ CHOSEN = {
 )
 @pytest.mark.timeout(3000)
 def test_t4_any_text_in_any_prompt_and_any_list_of_stages(free: Answers, names: Answers, chosen: Answers) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix="bake-") as folder:
         event(check(Path(folder) / "here", free | names | chosen))
 
 

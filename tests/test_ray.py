@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import pytest
 
 from baking import ROOT, Bake, Baker, environment
 from demo import bake_example
+from pythons import environment_of
 from test_scaling import commands_of
 
 OF_A_BAKE = [
@@ -38,18 +38,9 @@ pytestmark = [
 ]
 
 
-@cache
-def environment_with_ray() -> str:
-    """A Python with Ray, made once and kept in build/: what Ray pins is not what the other tools need."""
-    folder = ROOT / "build" / "ray"
-    python, ready = folder / "bin" / "python", folder / "ready"
-    wanted = "\n".join([sys.version, *PACKAGES, (ROOT / "constraints.txt").read_text(encoding="utf-8")])
-    if not ready.is_file() or ready.read_text(encoding="utf-8") != wanted:
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True, timeout=120)
-        install = [str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        subprocess.run([*install, "--constraint", "constraints.txt", *PACKAGES], cwd=ROOT, check=True, timeout=480)
-        ready.write_text(wanted, encoding="utf-8")
-    return str(python)
+def python_with_ray() -> str:
+    """In an environment of its own: what Ray pins is not what the other tools need."""
+    return str(environment_of(sys.executable, "ray", *PACKAGES) / "bin" / "python")
 
 
 @contextmanager
@@ -60,7 +51,7 @@ def one_at_a_time() -> Iterator[str]:
     HOME.mkdir(parents=True, exist_ok=True)
     with open(ROOT / "build" / "ray.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        python = environment_with_ray()
+        python = python_with_ray()
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("HOME", str(HOME))
             yield python
@@ -273,7 +264,7 @@ class TestOnACluster:
         code = pipeline.read_text(encoding="utf-8")
         assert "queue_size=250," in code
         pipeline.write_text(code.replace("queue_size=250,", "queue_size=250, ordered=False,"), encoding="utf-8")
-        python = environment_with_ray()
+        python = python_with_ray()
         items, results = interrupted_and_resumed(python, project, tmp_path, "--address", "auto")
         assert sorted(results, key=lambda item: item["id"]) == items
 

@@ -15,20 +15,24 @@ from baking import Bake, Baker, environment
 PACKAGE = "src/my_pipeline"
 # Which an update leaves as they are.
 YOURS = {f"{PACKAGE}/pipeline.py", f"{PACKAGE}/settings.py", "tests/test_pipeline.py"}
+TEXTS = {
+    "project_name": "Another name",
+    "description": "Another one.",
+    "license": "Apache-2.0",
+    "python_min": "3.13",
+    "author_name": "Ada Lovelace",
+    "author_email": "ada@example.org",
+    "repository_url": "https://example.org/ada/ships",
+}
 CAN_CHANGE: list[dict[str, str]] = [
-    {"project_name": "Another name"},
+    TEXTS,
     {"project_slug": "another-command"},
-    {"description": "Another one."},
-    {"author_name": "Ada Lovelace", "author_email": "ada@example.org"},
     {"sub_task_pool": "processes"},
     {"command_line": "no"},
     {"diagnosis": "table"},
     {"scale_out": "ray"},
-    {"metrics": "prometheus"},
-    {"metrics": "opentelemetry"},
-    {"ci": "none"},
-    {"license": "Apache-2.0"},
-    {"python_min": "3.13"},
+    {"metrics": "prometheus", "ci": "none"},
+    {"metrics": "opentelemetry", "ci": "gitlab", "docker": "yes"},
 ]
 
 

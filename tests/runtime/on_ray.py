@@ -267,4 +267,4 @@ def test_u7_the_report_knows_what_actors_compute_and_how_many_the_cluster_has_ro
         stages.append(manager.report.stages[0])
     burns, slow = stages
     assert (burns.executor, burns.room, slow.executor, slow.room) == ("async", 400, "ray", 8)
-    assert slow.computing < 0.3 < burns.computing
+    assert slow.computing < burns.computing / 3
