@@ -49,7 +49,7 @@ def one_at_a_time() -> Iterator[str]:
     import fcntl  # Not on Windows.
 
     HOME.mkdir(parents=True, exist_ok=True)
-    with open(ROOT / "build" / "ray.lock", "w") as lock:
+    with open(f"{HOME}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         python = python_with_ray()
         with pytest.MonkeyPatch.context() as patch:
