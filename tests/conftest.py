@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,12 @@ import pytest
 from cookiecutter.main import cookiecutter
 
 from baking import ROOT, Bake, Baker
+from pythons import OURS, PACKAGES, VERSIONS, environment_of, pythons
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with Ray first, in one process: they wait for each other, and would keep all processes waiting at the end."""
+    items.sort(key=lambda item: item.path.name != "test_ray.py")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,6 +43,17 @@ def bake(tmp_path_factory: pytest.TempPathFactory) -> Baker:
         return baked[key]
 
     return bake_once
+
+
+@pytest.fixture
+def python(request: pytest.FixtureRequest) -> str:
+    """A Python of that version with what the tests of a bake import."""
+    version: str = request.param
+    if version == OURS:
+        return sys.executable
+    if version not in pythons(*VERSIONS):
+        pytest.skip(f"there is no CPython {version} on this machine")
+    return str(environment_of(pythons(*VERSIONS)[version], f"pythons/{version}", *PACKAGES) / "bin" / "python")
 
 
 @pytest.fixture

@@ -80,3 +80,12 @@ def test_a_core_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_what_needs_another_python_says_so() -> None:
     assert "needs --free-threaded PYTHON" in bench("--only", "free-threaded")
+
+
+def test_only_pictures_need_matplotlib(tmp_path: Path) -> None:
+    (tmp_path / "matplotlib.py").write_text("raise ModuleNotFoundError('No module named matplotlib')")
+    command = [sys.executable, str(BENCHMARKS / "bench.py"), "--quick", "--only", "latency", "--peers", "ours"]
+    done = subprocess.run(
+        command, env=environment(PYTHONPATH=str(tmp_path)), capture_output=True, text=True, timeout=500
+    )
+    assert done.returncode == 0, done.stderr

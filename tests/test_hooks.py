@@ -1,7 +1,9 @@
 """The hooks, loaded as modules and tested function by function, and refusals as a user sees them (T3, T4)."""
 
 import importlib.util
+import json
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +39,7 @@ def hook(name: str, folder: Path, **given: str) -> ModuleType:
 
 def problems(folder: Path, **given: str) -> list[str]:
     module = hook("pre_gen_project", folder, **given)
-    found: list[str] = module.problems(module.ANSWERS)
+    found: list[str] = module.problems(module.ANSWERS, module.UNRENDERED)
     return found
 
 
@@ -128,6 +130,9 @@ def test_t2_up_to_32_stages(tmp_path: Path) -> None:
         ("package_name", "prometheus_client"),
         ("package_name", "con"),
         ("author_email", "no address"),
+        ("repository_url", "git@github.com:ada/ships.git"),
+        ("repository_url", "https://ada:secret@example.org/ships"),
+        ("repository_url", 'https://example.org/") [x](y'),
         ("author_email", "Ada <ada@example.org>"),
         ("author_email", 'a"@b.org'),
         ("description", "x" * 201),
@@ -142,7 +147,7 @@ def test_t2_up_to_32_stages(tmp_path: Path) -> None:
 )
 def test_t4_a_bad_answer_is_refused_in_one_line(prompt: str, value: str, tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, **{prompt: value})
-    assert problem.startswith(f"{prompt}: {repr(value)[:50].rstrip(chr(39))}")
+    assert problem.startswith(f"{prompt}: {repr(value.strip())[:50].rstrip(chr(39))}")
     assert re.search(r"(; |, )[a-z]", problem.removeprefix(prompt)), "the mend"
     assert "\n" not in problem
     assert len(problem) < 400
@@ -166,7 +171,7 @@ def test_t2_an_unused_stage_of_a_pool_does_no_harm(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("typed", "meant"), [("yes", True), ("no", False), ("False", False), ("1", True)])
 def test_t2_yes_and_no_are_booleans(typed: str, meant: bool, tmp_path: Path) -> None:
-    module = hook("post_gen_project", tmp_path, command_line=typed)
+    module = hook("pre_gen_project", tmp_path, command_line=typed)
     assert module.ANSWERS["command_line"] is meant
     assert f"command_line={'yes' if meant else 'no'}" in module.repeat_command(module.ANSWERS).split()
 
@@ -180,7 +185,7 @@ def test_t10_yes_and_no_mean_the_same_where_cookiecutter_hands_them_on_as_they_a
     context["cookiecutter"]["command_line"] = written
     assert prompt_for_config(context, no_input=True)["command_line"] == meant
     module = hook("pre_gen_project", tmp_path)
-    refused = module.problems(module.ANSWERS | {"command_line": meant})
+    refused = module.problems(module.ANSWERS | {"command_line": meant}, {})
     says = "command_line: 'maybe' is neither yes nor no; write one of them"
     assert refused == ([says] if meant == "maybe" else [])
 
@@ -194,11 +199,59 @@ def test_t3_names_of_a_project_stay_taken_whatever_it_has_today(switched: dict[s
     assert "is the name of another module" in problem
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "load, score,",
+        ",load,, score , ,",
+        "load; score",
+        "load\uff0cscore",
+        "load\r\nscore\n",
+        '["load", "score"]',
+        "load,\tscore ",
+    ],
+)
+def test_t4_separators_too_many_or_of_another_kind_are_forgiven(typed: str, tmp_path: Path) -> None:
+    assert problems(tmp_path, stage_names=typed) == []
+    module = hook("pre_gen_project", tmp_path, stage_names=typed)
+    assert module.ANSWERS["__stages"] == "load,score"
+    again = shlex.split(module.repeat_command(module.ANSWERS))
+    (names,) = (word.removeprefix("stage_names=") for word in again if word.startswith("stage_names="))
+    assert answers(stage_names=names)["__stages"] == "load,score"
+
+
+def test_t4_blanks_around_an_answer_are_forgiven(tmp_path: Path) -> None:
+    typed = {"project_name": " Ships\n", "project_slug": "ships ", "package_name": " ships", "description": "\tText.\n"}
+    typed |= {"author_name": "Ada\n", "author_email": " ada@example.org ", "sub_task_stage": " Post processing"}
+    assert problems(tmp_path, **typed) == []
+    meant = answers(**typed)
+    assert {prompt: meant[prompt] for prompt in typed} == {prompt: answer.strip() for prompt, answer in typed.items()}
+
+
+def test_t2_the_hook_knows_each_prompt_and_its_choices(tmp_path: Path) -> None:
+    """They stand in it once more, since it is all that looks at the answers of a replay file."""
+    asked = json.loads((ROOT / "cookiecutter.json").read_text(encoding="utf-8"))
+    prompts = {prompt: answer for prompt, answer in asked.items() if not prompt.startswith("_")}
+    module = hook("pre_gen_project", tmp_path)
+    assert {prompt: [*choices] for prompt, choices in module.CHOICES.items()} == {
+        prompt: choices for prompt, choices in prompts.items() if isinstance(choices, list)
+    }
+    assert {*module.YES_NO} == {prompt for prompt, answer in prompts.items() if isinstance(answer, bool)}
+    assert {*module.TEXT} == {prompt for prompt, answer in prompts.items() if isinstance(answer, str)}
+    for prompt in (*module.YES_NO, *module.TEXT):
+        assert f"'{prompt}'" in asked["__typed"], f"{prompt} is not brought into order by __typed"
+
+
 def test_t4_every_problem_is_told_at_once_and_nothing_stays(tmp_path: Path) -> None:
-    done = bake_by_command(tmp_path, "stage_names=class, pre, pre, 2fast, ", "author_email=nobody")
+    done = bake_by_command(tmp_path, "stage_names=class, pre, pre, 2fast", "author_email=nobody", "description=a\tb")
     assert done.returncode != 0
-    told = [line for line in done.stderr.splitlines() if line.startswith(("stage_names: ", "author_email: "))]
+    told = [
+        line
+        for line in done.stderr.splitlines()
+        if line.startswith(("stage_names: ", "author_email: ", "description: "))
+    ]
     assert len(told) == 5
+    assert re.search(r"^    cookiecutter .* 'stage_names=class, pre, pre, 2fast' ", done.stderr, re.MULTILINE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -260,9 +313,11 @@ def test_the_pool_stub_goes_to_the_pool_stage_alone(tmp_path: Path) -> None:
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / f"{prefix}stage_name.py").write_text("class StageNameWorker: 'stage_name'\n")
         (tmp_path / folder / f"{prefix}pool_stage_name.py").write_text("class PoolStageNameWorker: 'pool_stage_name'\n")
-    module.make_stages(tmp_path, module.ANSWERS)
+    (tmp_path / "src/my_pipeline/stages/__init__.py").write_text("raise ImportError")
+    module.make_stages(tmp_path, module.ANSWERS, 0)
     stages = tmp_path / "src/my_pipeline/stages"
     assert {path.name: path.read_text() for path in stages.iterdir()} == {
+        "__init__.py": '"""One file a stage: this is where you write."""\n',
         "a_stage_name.py": "class AStageNameWorker: 'a_stage_name'\n",
         "b.py": "class BWorker: 'b'\n",
     }

@@ -284,7 +284,8 @@ def test_whatever_a_report_says_there_is_an_answer() -> None:
             seconds=chance.choice([0.0, 1e-6, 10.0]),
             times=chance.choice([times(), times((1e-7, done)), times((1.0, done))]),
             pool=chance.choice(["", "thread"]),
-            executor=chance.choice(["thread", "process", "async"]),
+            executor=chance.choice(["thread", "process", "async", "ray"]),
+            room=chance.choice([0, 0, 1, 100]),
             queue_size=chance.choice([1, 100]),
             window=chance.choice([0, 1, 100]),
         )
@@ -453,3 +454,54 @@ def test_no_more_computing_workers_than_cores_are_advised() -> None:
                 busy: dict[str, Any] = {"computing": 0.9, "executor": executor, "workers": workers}
                 reading = read(stage(**busy, times=times((0.1 * workers, 100))), cpu_seconds=9.0 * workers, cores=cores)
                 assert all(change.then <= max(cores, workers) for change in judge(reading).changes)
+
+
+ON_RAY: dict[str, Any] = {"executor": "ray", "workers": 4, "computing": 0.97, "room": 16, "times": times((0.4, 100))}
+
+
+def test_what_computes_on_a_cluster_gets_actors_up_to_the_cpus_of_that_and_not_of_this_machine() -> None:
+    reading = read(stage(**ON_RAY), cores=2, crowded=0.5)
+    assert changes(judge(reading)) == [("a", "workers", 4, 16)]
+    assert judge(reading).expected == pytest.approx(40)
+    assert advise(reading).startswith(
+        "a limits the run: its 4 actors were busy 99% of the time, and compute (96% CPU)."
+    )
+    full = read(stage(**ON_RAY | {"room": 4}), cores=2)
+    assert (judge(full).reason, judge(full).changes) == ("room", ())
+    assert advise(full).endswith("busy 99% of the time (96% CPU), and the cluster has no room for more.")
+
+
+def test_what_waits_on_a_cluster_gets_no_more_actors_than_there_is_room_for() -> None:
+    reading = read(stage(**ON_RAY | {"computing": 0.02, "room": 6}))
+    assert changes(judge(reading)) == [("a", "workers", 4, 6)]
+
+
+def test_what_a_stage_computes_on_a_cluster_is_not_taken_from_the_cores_of_this_machine() -> None:
+    here: dict[str, Any] = {"busy": 0.99, "computing": 0.9}
+    alone, beside = (
+        judge(read(stage("b", **here), *more, cpu_seconds=9.2, cores=4))
+        for more in ((), (stage(**ON_RAY | {"busy": 0.5, "room": 1000}),))
+    )
+    assert changes(beside) == changes(alone) == [("b", "processes", 0, 4)]
+
+
+def test_an_event_loop_on_a_cluster_that_computes_is_told_so_and_nothing_of_child_processes() -> None:
+    reading = read(stage(**ON_RAY | {"executor": "async", "workers": 100, "room": 400, "computing": 0.95}))
+    assert (judge(reading).reason, judge(reading).changes) == ("computes", ())
+    assert advise(reading) == "a limits the run: its event loop computes 95% of the time, and its calls wait for it."
+
+
+def test_the_table_says_where_workers_are() -> None:
+    kinds: list[dict[str, Any]] = [{"executor": "ray", "room": 4}, {"executor": "ray", "room": 4, "workers": 1}]
+    kinds += [{"executor": "async", "room": 400}, {"executor": "async"}, {"executor": "process"}, {}]
+    kinds += [{"executor": "process", "pool": "process"}, {"pool": "thread"}]
+    assert [stage(**{"workers": 2} | kind).crew for kind in kinds] == [
+        "2 actors",
+        "1 actor",
+        "2 in flight on Ray",
+        "2 in flight",
+        "2 processes",
+        "2",
+        "2 processes in a pool",
+        "2 in a pool",
+    ]

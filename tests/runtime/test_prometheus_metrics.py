@@ -187,6 +187,23 @@ def test_the_environment_says_where(gate: threading.Event, monkeypatch: pytest.M
         assert scrape(metrics.port)["pipeline_stage_workers", "p", "second"] == 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one address of this machine alone")
+@pytest.mark.parametrize(("host", "reached"), [("", {"127.0.0.1"}), ("0.0.0.0", {"127.0.0.1", "127.0.0.2"})])
+def test_nobody_outside_connects_unless_told(
+    host: str, reached: set[str], gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METRICS_PORT", "0")
+    monkeypatch.setenv("METRICS_HOST", host)
+    with observer(Diagnosis(make_pipeline(gate, gate))) as metrics:
+        assert isinstance(metrics, PrometheusMetrics)
+        found = set()
+        for address in ("127.0.0.1", "127.0.0.2"):
+            with socket.socket() as client:
+                if client.connect_ex((address, metrics.port)) == 0:
+                    found.add(address)
+    assert found == reached
+
+
 @pytest.mark.parametrize("port", [None, "", " "])
 def test_no_port_is_taken_unasked(port: str | None, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("METRICS_PORT", raising=False)

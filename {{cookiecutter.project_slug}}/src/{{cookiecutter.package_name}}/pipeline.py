@@ -1,4 +1,4 @@
-{% from 'stages.jinja' import natural, worker with context -%}
+{% from 'stages.jinja' import added, natural, worker with context -%}
 {% set stages = cookiecutter.__stages.split(',') -%}
 {% set order = namespace(keys=[]) -%}
 {% for stage in stages %}{% set order.keys = order.keys + [(natural(stage), stage)] %}{% endfor -%}
@@ -35,14 +35,6 @@ def build_pipeline(
         on_dead_letter=on_dead_letter,
     )
 {%- for stage in stages %}
-{%- if stage == cookiecutter.__pool_stage %}
-    pipeline.add_worker(
-        {{ worker(stage) }},
-        name="{{ stage }}",
-        worker_args={"executor": "{{ 'process' if cookiecutter.__pool == 'processes' else 'thread' }}", "sub_workers": 4},
-    )
-{%- else %}
-    pipeline.add_worker({{ worker(stage) }}, name="{{ stage }}", workers=1)
-{%- endif %}
+    {{ added(stage, pool=stage == cookiecutter.__pool_stage)|indent }}
 {%- endfor %}
     return pipeline

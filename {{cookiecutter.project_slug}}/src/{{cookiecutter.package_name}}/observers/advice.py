@@ -17,6 +17,7 @@ FINDINGS = {  # By the reason of the verdict, or by its part. Those on a stage g
     "computes": "{workers} busy {share}, and compute{s}{by_turns} ({stage.cpu:.0%} CPU){too_short}",
     "loop": "its event loop computes {stage.computing:.0%} of the time, and its calls wait for it{too_short}",
     "cores": "{workers} busy {share} ({stage.cpu:.0%} CPU), and no core is free for more",
+    "room": "{workers} busy {share} ({stage.cpu:.0%} CPU), and the cluster has no room for more",
     "crowded": "{workers} busy {share} ({stage.cpu:.0%} CPU); other programs have the cores: threads waited for one "
     "{reading.crowded:.0%} of the time in which they could run",
     "rate": "its rate_limit holds it to {stage.rate_limit:g} calls a second, for which it waited {stage.waiting_for_rate:.0%} of the time",
@@ -87,7 +88,7 @@ def _finding(verdict: Verdict, stage: StageReading | None, reading: Reading) -> 
         "workers": f"its {_workers(stage)} {'were' if several else 'was'}",
         "s": "" if several else "s",
         "by_turns": ", under the GIL one at a time" if several and processes else "",
-        "too_short": "" if verdict.changes else TOO_SHORT,
+        "too_short": "" if verdict.changes or stage.room else TOO_SHORT,
         "longest": duration(stage.times.quantile(1.0)),
         "items": "item" if stage.window == 1 else "items",
     }
@@ -98,8 +99,9 @@ def _finding(verdict: Verdict, stage: StageReading | None, reading: Reading) -> 
 def _workers(stage: StageReading) -> str:
     if stage.executor == "async":
         return f"{stage.workers} place{'s' * (stage.workers > 1)} in flight"
-    kind, plural = ("process", "es") if stage.executor == "process" and not stage.pool else ("worker", "s")
-    return f"{stage.workers} {'sub-' * bool(stage.pool)}{kind}{plural * (stage.workers > 1)}"
+    kinds = {"ray": ("actor", "s")} | ({} if stage.pool else {"process": ("process", "es")})
+    kind, plural = kinds.get(stage.executor, ("sub-worker" if stage.pool else "worker", "s"))
+    return f"{stage.workers} {kind}{plural * (stage.workers > 1)}"
 
 
 def _ways(verdict: Verdict, stage: StageReading | None, reading: Reading) -> str:

@@ -39,9 +39,10 @@ class StageReading(StageReport):
     @property
     def crew(self) -> str:
         """How many workers of which kind."""
-        several = "" if self.workers == 1 else "es"
-        kind = {"process": f" process{several}", "async": " in flight"}.get(self.executor, "")
-        return f"{self.workers}{kind}{' in a pool' if self.pool else ''}"
+        kinds = {"process": ("process", "processes"), "ray": ("actor", "actors"), "async": ("in flight", "in flight")}
+        kind = kinds.get(self.executor, ("", ""))[self.workers != 1]
+        where = "in a pool" if self.pool else "on Ray" if self.room and self.executor == "async" else ""
+        return " ".join(filter(None, (str(self.workers), kind, where)))
 
 
 @dataclass(frozen=True)

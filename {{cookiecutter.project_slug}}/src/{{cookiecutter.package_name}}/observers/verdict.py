@@ -8,7 +8,7 @@ from typing import Any, Literal
 from .reading import Reading, StageReading
 
 Reason = Literal[
-    "unknown", "serial", "waits", "contention", "computes", "cores", "crowded", "order", "hand-over", "balanced",
+    "unknown", "serial", "waits", "contention", "computes", "cores", "room", "crowded", "order", "hand-over", "balanced",
     "rate", "retry-after",
 ]  # fmt: skip
 Setting = Literal["workers", "sub_workers", "processes", "queue_size", "window", "rate_limit"]
@@ -57,6 +57,7 @@ class Verdict:
                 "contention" its calls wait for one another: for a lock, a limiter, a server at its limit
                 "computes"   its calls compute; under the GIL, or in an event loop, only one at a time
                 "cores"      no core is free for more of its calls
+                "room"       the cluster that makes its calls has no room for more workers
                 "crowded"    other programs use the cores that it needs
                 "order"      its results are ready, and wait for a slow item in front of them
                 "rate"       its `rate_limit` allows no more calls
@@ -69,7 +70,7 @@ class Verdict:
     `items_per_second`, `expected`
                 items of the source: in this run, and with all the changes
     `changes`   what to change
-    `then`      the part that should limit the run then, or "the CPU"; "" if none is known
+    `then`      the part that should limit the run then, or "the CPU", or "the cluster"; "" if none is known
     `guess`     whether `expected` assumes that calls do not wait for one another
     `busy`      the slowest parts, with the share of the time that each was busy, or waited for its rate
     """
@@ -130,7 +131,12 @@ class _Part:
 
     @property
     def in_children(self) -> bool:
-        return self.stage.executor not in ("thread", "async")
+        return self.stage.executor == "process"
+
+    @property
+    def here(self) -> bool:
+        """Whether its calls are made in this process."""
+        return not (self.in_children or self.stage.room)
 
     @property
     def waits_for_order(self) -> bool:
@@ -179,9 +185,11 @@ class _Run:
         self.reading, self.parts = reading, parts
         self.limit = max(parts, key=lambda part: part.load)
         # Cores at work: in this process, in calls in this process, and with child processes.
-        self.used, self.calls = reading.cores_used, sum(part.cores for part in parts if not part.in_children)
+        self.used, self.calls = reading.cores_used, sum(part.cores for part in parts if part.here)
         self.total = self.used + sum(part.cores for part in parts if part.in_children)
         self.one_core = reading.gil and self.used < GIL_RELEASED
+        # The share of a cluster that computes.
+        self.cluster = sum(part.cores / part.stage.room for part in parts if part.stage.room)
 
     def verdict(self) -> Verdict:
         limit, reading, crowded = self.limit, self.reading, self.reading.crowded or 0.0
@@ -195,7 +203,8 @@ class _Run:
             return self._at_its_rate(limit)
         computing = limit.stage.computing if limit.is_stage else self.used - self.calls
         needs_core = computing / max(1e-9, 1 - crowded)  # Share of its time in which it computes, or waits for a core.
-        if crowded >= CROWDED and needs_core >= COMPUTES and self.total < FULL * reading.cores:
+        free = self.total < FULL * reading.cores and not limit.stage.room
+        if crowded >= CROWDED and needs_core >= COMPUTES and free:
             return self._about([limit], "crowded")
         if self._computes_alone(limit):
             return self._computes(limit)
@@ -213,7 +222,7 @@ class _Run:
         """How far the other parts can follow, and which of them is the first that cannot. The CPU is one of them."""
         loads = [(part.load, part.stage.name) for part in self.parts if part not in without]
         cpu = max(self.used if self.one_core else 0.0, self.total / self.reading.cores)
-        load, name = max([*loads, (cpu, "the CPU")])
+        load, name = max([*loads, (cpu, "the CPU"), (self.cluster, "the cluster")])
         return (1 / load, name) if load else (inf, "")
 
     def _rate(self, part: _Part) -> float:
@@ -225,7 +234,7 @@ class _Run:
         """Whether its calls compute, and take no more than one core together: with one worker they never take more."""
         if part.in_loop and part.computes:
             return True
-        if not self.reading.gil or part.in_children:
+        if not self.reading.gil or not part.here:
             return False
         if self.one_core:
             return part.computes
@@ -243,7 +252,8 @@ class _Run:
         waits = any(part.waits_for_order or part.waits_for_rate for part in near)
         stuck = waits or any(not part.is_stage or self._computes_alone(part) for part in near)
         if rise < WORTH or (several and stuck):
-            return self._about(near, "balanced" if several else "cores")
+            full = then == "the cluster" or (not then and near[0].stage.room)
+            return self._about(near, "balanced" if several else "room" if full else "cores")
         changes = []
         for stage in (part.stage for part in near):
             changes.append(Change(stage.name, _workers(stage), stage.workers, whole_workers(stage.workers * rise)))
@@ -265,10 +275,13 @@ class _Run:
 
     def _most(self, part: _Part) -> float:
         """How many workers to extrapolate to: beyond that, limits may show that no measurement tells of yet."""
-        workers = part.stage.workers
+        workers, room = part.stage.workers, part.stage.room
+        most: float = max(FROM_ONE, MOST_RISE * workers)
         if part.in_loop:
-            return max(workers, min(max(FROM_ONE, MOST_RISE * workers), workers / max(part.cores, 1e-9)))
-        return max(workers, self.reading.cores) if part.computes else max(FROM_ONE, MOST_RISE * workers)
+            most = min(most, workers / max(part.cores, 1e-9))
+        elif part.computes:
+            most = room or self.reading.cores
+        return max(workers, min(most, room or most))
 
     def _late(self, limit: _Part) -> Verdict:
         """Let more results wait for a slow item: as many as are ready while it is worked on."""
@@ -287,7 +300,7 @@ class _Run:
 
     def _one_core(self) -> Verdict:
         """One core is always at work, and the GIL allows no more: the part that computes most limits the run."""
-        most = max((part for part in self.parts if not part.in_children), key=lambda part: part.cores)
+        most = max((part for part in self.parts if part.here), key=lambda part: part.cores)
         times = most.stage.times
         if self.calls >= self.used / 2 and times.call_seconds > HAND_OVER * times.calls:
             return self._computes(most)
@@ -298,6 +311,8 @@ class _Run:
     def _computes(self, limit: _Part) -> Verdict:
         """Child processes for it: the other parts share the GIL, and all share the cores."""
         cores, rate = self.reading.cores, self._rate(limit)
+        if limit.stage.room:  # Event loops on a cluster.
+            return self._about([limit], "computes")
         if limit.in_loop and limit.cores < LOOP_HAND_OVER * rate:
             return self._about([limit], "hand-over")
         own = limit.cores if limit.is_stage else self.used - self.calls

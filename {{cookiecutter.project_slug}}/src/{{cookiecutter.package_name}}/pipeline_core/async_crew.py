@@ -56,7 +56,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
             self._runner = None  # From here on nothing is cancelled.
             try:
                 if self._begun:
-                    runner.run(_awaited(self._worker.teardown))
+                    runner.run(awaited(self._worker.teardown))
             finally:
                 runner.close()
 
@@ -76,7 +76,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
 
     async def call(self, item: Any) -> Any:
         """One attempt at an item. A generator is returned as it is. Raises TimeoutError."""
-        return await self._in_time(_awaited(self._worker.process_item, item))
+        return await self._in_time(awaited(self._worker.process_item, item))
 
     async def next(self, outputs: AsyncGenerator[Any, None]) -> Any:
         """The next output, or NOTHING."""
@@ -112,7 +112,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
             if self.stop_event.is_set():  # It came before there was a task.
                 return Raised(Closed())
             self._begun = True
-            return await _awaited(method, *arguments)
+            return await awaited(method, *arguments)
         except asyncio.CancelledError:
             if self.stop_event.is_set():
                 return Raised(Closed())
@@ -135,7 +135,7 @@ class OnEventLoop(BaseWorker[Any, Any]):
                 self.run(outputs.aclose)
 
 
-async def _awaited(method: Any, *arguments: Any) -> Any:
+async def awaited(method: Any, *arguments: Any) -> Any:
     given = method(*arguments)
     return await given if isawaitable(given) else given
 
@@ -178,6 +178,7 @@ class AsyncCrew(Crew):
         more = len(calls) if isasyncgenfunction(spec.worker_class.process_item) else stage.inbox.capacity
         super().__init__(stage, calls, len(calls) + more, singly=True, pooled=False)
         self.served, self.endings, self._worker = calls[:1], self.endings[:1], stage.workers[0]
+        self._elsewhere = stage.room > 0  # Whoever makes the calls there counts their CPU time.
 
     def work(self, calls: Calls) -> None:
         self._cpu_seconds = thread_time()  # When what came after it is not yet counted.
@@ -193,7 +194,8 @@ class AsyncCrew(Crew):
     def _count_cpu_seconds(self, meter: Meter) -> None:
         """Add what the event loop's thread has computed, for whichever call, since the last time."""
         now = thread_time()
-        meter.cpu_seconds, self._cpu_seconds = meter.cpu_seconds + now - self._cpu_seconds, now
+        meter.cpu_seconds += 0.0 if self._elsewhere else now - self._cpu_seconds
+        self._cpu_seconds = now
 
     async def _work(self) -> None:
         free = [(calls.meter, calls.meter.waits.begin()) for calls in self.callers]

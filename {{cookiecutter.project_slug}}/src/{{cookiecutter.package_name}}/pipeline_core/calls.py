@@ -23,7 +23,7 @@ class Calls:
     `passing`  whether there may be a Passed among the items of a burst. A Failure comes to `measured` and `batch` alone.
     """
 
-    executor = "thread"
+    executor, apart = "thread", False  # Whether calls are made in another process.
     together, alone = 1.5e-4, 1e-5  # Seconds; see `most`.
     limited = False  # Whether each call has a time limit.
 

@@ -4,8 +4,9 @@ import logging
 import os
 import pickle
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from logging.handlers import QueueHandler
 from multiprocessing import current_process
 from multiprocessing.connection import Connection
@@ -14,7 +15,7 @@ from time import perf_counter, process_time
 from types import GeneratorType
 from typing import Any
 
-from .base_worker import attach
+from .base_worker import Hands, attach
 from .calls import Calls
 from .clocks import Meter
 from .errors import Raised, short, traceback_text, tried
@@ -35,27 +36,42 @@ class Expanded(list[Any]):
 class Parent(QueueHandler):
     """The way to the parent. It is also a logging handler, which sends the records there."""
 
-    def __init__(self, pipe: Connection) -> None:
+    def __init__(self, post: Callable[[Any], object], dumps: Callable[[Any], bytes] = pickle.dumps) -> None:
         super().__init__(None)  # type: ignore[arg-type]
-        self._pipe, self._sending = pipe, Lock()
+        self.dumps, self._post, self._sending = dumps, post, Lock()
 
     def enqueue(self, record: logging.LogRecord) -> None:
         self.send(record)
 
     def send(self, answer: Any) -> None:
         try:
-            message = packed(answer)
+            message = self.packed(answer)
         except Exception:
-            if type(answer) is tuple:
-                outcomes, *seconds = answer  # One of them does not pickle.
-                message = packed(([_portable(outcome) for outcome in outcomes], *seconds))
-            elif type(answer) is Expanded:
-                answer[:] = map(_portable, answer)
-                message = packed(answer)
-            else:
+            if type(answer) is not tuple and type(answer) is not Expanded:
                 raise
+            message = self.packed(each_of(answer, self._portable))  # One of them does not pickle.
         with self._sending:
-            send(self._pipe, message)
+            self._post(message)
+
+    def packed(self, answer: Any) -> Any:
+        return packed(answer)
+
+    def told(self, given: Any) -> Any:
+        """What a call gave. An error carries the traceback of this process as a note; if it cannot be pickled, words stand for it."""
+        if type(given) is not Raised:
+            return given
+        error, where = given.error, f"In the child process:\n{traceback_text(given.error)}"
+        try:
+            error.add_note(where)
+            pickle.loads(self.dumps(error))
+        except Exception:
+            error = RuntimeError(f"{type(error).__name__}: {short(error, str)}")
+            error.add_note(where)
+        error.__traceback__ = None
+        return Raised(error)
+
+    def _portable(self, outcome: Any) -> Any:
+        return outcome if type(pickled := tried(self.dumps, outcome)) is not Raised else self.told(pickled)
 
 
 class ChildStopEvent(Event):
@@ -69,7 +85,7 @@ class ChildStopEvent(Event):
         super().set()
         self._parent.send("stop")
 
-    def set_when_closed(self, pipe: Connection) -> None:
+    def set_when_closed(self, pipe: Any) -> None:
         """The parent closes its end when the run has stopped."""
         with suppress(EOFError, OSError):
             pipe.recv_bytes()
@@ -83,34 +99,40 @@ class Child:
     attempt, retried, meter = 1, 0, Meter()
     worker: Any = None
 
-    def __init__(self, parent: Parent, stop: Connection) -> None:
+    def __init__(self, parent: Parent, stop: Any = None) -> None:
         self._parent, self._stop = parent, stop
         self._open: dict[int, tuple[Any, Any]] = {}  # Generators that can give more, and the position of their items.
 
     def begin(self, told: bytes) -> None:
-        """Make the worker, in the world as it is at the start of the run, and set it up."""
-        worker_class, worker_args, stage, index, method, thread, environment, folder, levels = pickle.loads(told)
-        os.environ.clear()
-        os.environ.update(environment)
-        os.chdir(folder)
+        self.make(told, {get_ident(): self})
+        self.worker.setup()
+
+    def make(self, told: bytes, hands: Hands) -> None:
+        """Make the worker, in the world as it is at the start of the run."""
+        worker_class, worker_args, stage, index, method, thread, levels, world = pickle.loads(told)
+        if world is not None:
+            environment, folder = world
+            os.environ.clear()
+            os.environ.update(environment)
+            os.chdir(folder)
         current_thread().name = thread
         logging.getLogger().addHandler(self._parent)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
         stop_event = ChildStopEvent(self._parent)
         worker = worker_class(**worker_args)
-        attach(worker, stage, index, stop_event, {get_ident(): self})
+        attach(worker, stage, index, stop_event, hands)
         self.worker = worker
         self._calls = Calls(worker, method, Meter(), Pace(None, stop_event))
-        Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
-        worker.setup()
+        if self._stop is not None:
+            Thread(target=stop_event.set_when_closed, args=(self._stop,), daemon=True).start()
 
-    def answer(self, message: list[Any]) -> Any:
+    def answer(self, message: Any) -> Any:
         """An outcome for each argument, and the seconds and CPU seconds of all the calls. For no calls, the outcome of `finish`.
 
         For the key of a generator, some of what it gives; for the complement of one, the generator is closed.
         """
-        calls = unpacked(message)
+        calls = self.unpacked(message)
         if len(calls) == 1:
             return self._some(calls[0]) if calls[0] >= 0 else self._open.pop(~calls[0])[0].close()
         indexes, arguments = calls or ((None,), (None,))
@@ -122,7 +144,7 @@ class Child:
             try:
                 given = call(argument)
             except BaseException as error:
-                given = _told(Raised(error))
+                given = self._parent.told(Raised(error))
             if type(given) is GeneratorType:
                 outputs, given = given, Expanded()
                 given.key = max(self._open, default=-1) + 1
@@ -130,6 +152,9 @@ class Child:
             outcomes.append(given)
         self.index = None
         return outcomes, perf_counter() - start, process_time() - cpu
+
+    def unpacked(self, message: Any) -> Any:
+        return unpacked(message)
 
     def _some(self, key: int) -> Any:
         """What a generator gives within `SOME` seconds: one output or more.
@@ -156,7 +181,7 @@ class Child:
                 if type(output) is not Raised:
                     some.append(output)
                 elif type(output.error) is not StopIteration:
-                    some.append(_told(output))
+                    some.append(self._parent.told(output))
                 if type(output) is Raised:
                     some.key = None
                 elif perf_counter() > end:
@@ -181,40 +206,34 @@ def _first(output: Any, outputs: Any) -> Generator[Any, None, None]:
         raise output.take()
 
 
-def _told(given: Any) -> Any:
-    """What a call gave. An error carries the traceback of this process as a note; if it cannot be pickled, words stand for it."""
-    if type(given) is not Raised:
-        return given
-    error, where = given.error, f"In the child process:\n{traceback_text(given.error)}"
+def each_of(answer: Any, change: Callable[[Any], Any]) -> Any:
+    """The same answer, with each outcome in it changed."""
+    if type(answer) is Expanded:
+        answer[:] = map(change, answer)
+        return answer
+    outcomes, *seconds = answer
+    return [*map(change, outcomes)], *seconds
+
+
+def work(child: Child, parent: Parent, receive: Callable[[], Any], told: bytes) -> None:
+    """Set the worker up, answer messages until an empty one comes, and tear it down."""
     try:
-        error.add_note(where)
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        error = RuntimeError(f"{type(error).__name__}: {short(error, str)}")
-        error.add_note(where)
-    error.__traceback__ = None
-    return Raised(error)
-
-
-def _portable(outcome: Any) -> Any:
-    return outcome if type(pickled := tried(pickle.dumps, outcome)) is not Raised else _told(pickled)
+        failed = parent.told(tried(child.begin, told))
+        parent.send(failed)
+        while failed is None and (message := receive())[0]:
+            if (answer := parent.told(tried(child.answer, message))) is not NOTHING:
+                parent.send(answer)
+    except (EOFError, OSError):  # The parent is gone.
+        pass
+    finally:
+        failed = None if child.worker is None else parent.told(tried(child.worker.teardown))
+        with suppress(OSError):
+            parent.send(failed)
 
 
 def serve(pipe: Connection, stop: Connection, told: bytes) -> None:
     """What the process runs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which stops this process.
     current_process().daemon = False  # It may start processes of its own.
-    parent = Parent(pipe)
-    child = Child(parent, stop)
-    try:
-        failed = _told(tried(child.begin, told))
-        parent.send(failed)
-        while failed is None and (message := receive(pipe))[0]:
-            if (answer := _told(tried(child.answer, message))) is not NOTHING:
-                parent.send(answer)
-    except (EOFError, OSError):  # The parent is gone.
-        pass
-    finally:
-        failed = None if child.worker is None else _told(tried(child.worker.teardown))
-        with suppress(OSError):
-            parent.send(failed)
+    parent = Parent(partial(send, pipe))
+    work(Child(parent, stop), parent, partial(receive, pipe), told)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Generator
 from functools import partial
 from itertools import count
-from threading import Lock, get_ident
+from threading import Event, Lock, get_ident
 from time import perf_counter
 from typing import Any
 
@@ -29,19 +29,68 @@ GRACE = 1.0  # Seconds in which a stop may follow the death of a child that was 
 class Died(RuntimeError):
     """The child is gone."""
 
-    def __init__(self) -> None:
-        super().__init__("a child process died in the middle of a call: killed, crashed or out of memory")
+
+class Process:
+    """A child process, and the pipes to it. Its methods raise OSError or EOFError where it is gone."""
+
+    died = "a child process died in the middle of a call: killed, crashed or out of memory"
+    _context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+    _starting = Lock()  # multiprocessing starts one process at a time.
+
+    def __init__(self, name: str, told: tuple[Any, ...]) -> None:
+        pickled = pickle.dumps((*told, (dict(os.environ), os.getcwd())))
+        self._pipe, theirs = self._context.Pipe()
+        stop, self._stopping = self._context.Pipe(duplex=False)  # The child stops when its other end is closed.
+        # Python does not wait at its exit for a daemon of a run that did not end.
+        self._process = self._context.Process(target=serve, args=(theirs, stop, pickled), name=name, daemon=True)
+        try:
+            with self._starting:
+                self._process.start()
+        finally:
+            theirs.close()
+            stop.close()
+
+    def packed(self, calls: Any) -> list[Any]:
+        return packed(calls)
+
+    def unpacked(self, message: list[Any]) -> Any:
+        return unpacked(message)
+
+    def send(self, message: list[Any]) -> None:
+        send(self._pipe, message)
+
+    def receive(self, limit: float | None) -> list[Any]:
+        """The next message. Raises TimeoutError after `limit` seconds."""
+        if limit is not None and not self._pipe.poll(min(max(0.0, limit), LONG)):
+            raise TimeoutError
+        return receive(self._pipe)
+
+    def stop(self) -> None:
+        """Tell the worker that the run has stopped."""
+        self._stopping.close()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> None:
+        """Wait for its end. Closes the pipes."""
+        self._pipe.close()
+        self._process.join()
+
+    def unready(self) -> str:
+        """Why it ended before its worker was set up."""
+        return (
+            f"a child process ended before it was ready, with exit code {self._process.exitcode}: what it printed tells why."
+            ' A script that starts a pipeline needs `if __name__ == "__main__":`'
+        )
 
 
 class Child(Calls):
     """A child process with a worker of its own, which makes the calls. One that has died is replaced at the next call."""
 
-    executor = "process"
+    executor, apart = "process", True
     together, alone = 2.5e-3, 1.5e-4  # Seconds; see `most`. A message and its answer take the latter.
-    _context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
-    _starting = Lock()  # multiprocessing starts one process at a time.
     _process: Any = None
-    _stopping: Any = None  # The end of a pipe. The child stops when it is closed.
 
     def __init__(self, stage: Owner, index: int, method: str) -> None:
         self.streams = method != "process_batch"
@@ -61,21 +110,7 @@ class Child(Calls):
 
     def setup(self) -> None:
         """Start it, and wait until its worker is set up. Raises what its `setup` raised."""
-        spec = self._spec
-        levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", __package__ or "")}
-        told = (spec.worker_class, spec.worker_args, spec.name, self._index, self._method, self._name)
-        pickled = pickle.dumps((*told, dict(os.environ), os.getcwd(), levels))
-        self._pipe, theirs = self._context.Pipe()
-        stop, stopping = self._context.Pipe(duplex=False)
-        # Python does not wait at its exit for a daemon of a run that did not end.
-        process = self._context.Process(target=serve, args=(theirs, stop, pickled), name=self._name, daemon=True)
-        try:
-            with self._starting:
-                process.start()
-        finally:
-            theirs.close()
-            stop.close()
-        self._process, self._stopping = process, stopping
+        self._process = process = self.start(told_of(self._spec, self._index, self._method, self._name))
         if self._stop_event.is_set():  # It came before `stop` could tell this process.
             self.stop()
         try:
@@ -83,10 +118,11 @@ class Child(Calls):
         except Died:
             if self._stop_event.wait(GRACE):
                 raise Closed from None
-            raise RuntimeError(
-                f"a child process ended before it was ready, with exit code {process.exitcode}: what it printed tells why."
-                ' A script that starts a pipeline needs `if __name__ == "__main__":`'
-            ) from None
+            raise RuntimeError(process.unready()) from None
+
+    def start(self, told: tuple[Any, ...]) -> Any:
+        """Start a process that makes its worker of what it is told."""
+        return Process(self._name, told)
 
     def finish(self) -> Any:
         """What its worker's `finish` gives."""
@@ -104,8 +140,8 @@ class Child(Calls):
             self._end()
 
     def stop(self) -> None:
-        if (stopping := self._stopping) is not None:
-            stopping.close()
+        if (process := self._process) is not None:
+            process.stop()
 
     def chunk(self, place: Any, crew: Crew) -> tuple[list[Any], Call]:
         places: list[Place] = [place]
@@ -178,20 +214,19 @@ class Child(Calls):
             del answer  # The traceback of its error, or of a cause, may refer to this frame.
 
     def _ask(self, *calls: Any) -> Any:
-        message = packed(calls)
-        if self._process is None or not self._send(message):  # It has died since its last call.
+        if self._process is None or not self._send(self._process.packed(calls)):  # It has died since its last call.
             try:
                 self._set_up()  # Another one. If that fails, the stage has failed.
             except Closed:
                 self._stop_event.set()  # Else an item that is tried again would be blamed.
                 raise
-            self._send(message)
+            self._send(self._process.packed(calls))
         return self._receive(self._spec.timeout if calls else None)
 
     def _send(self, message: list[Any]) -> bool:
         """Returns False if the child is gone: it has not got the message."""
         try:
-            send(self._pipe, message)
+            self._process.send(message)
             return True
         except OSError:
             self._end()
@@ -201,37 +236,31 @@ class Child(Calls):
         """The next answer, after what the child has logged. Raises Died, TimeoutError, and what the child has raised."""
         deadline = perf_counter() + (limit or 0.0)
         while True:
+            process = self._process
             try:
-                late = limit is not None and not self._pipe.poll(min(max(0.0, deadline - perf_counter()), LONG))
-                message = [] if late else receive(self._pipe)
-            except (EOFError, OSError):
-                self._end()
-                raise Died from None
-            if late:
-                self._process.kill()
+                message = process.receive(None if limit is None else deadline - perf_counter())
+            except TimeoutError:
+                process.kill()
                 self._end()
                 self._replaced()
-                raise TimeoutError(f"no result after {limit:g} seconds")
+                raise TimeoutError(f"no result after {limit:g} seconds") from None
+            except (EOFError, OSError):
+                self._end()
+                raise Died(process.died) from None
             try:
-                answer = unpacked(message)
+                answer = process.unpacked(message)
             except Exception as error:
                 raise RuntimeError("what a child process answered does not unpickle here") from error
-            if isinstance(answer, logging.LogRecord):
-                logger = logging.getLogger(answer.name)
-                if logger.isEnabledFor(answer.levelno):
-                    logger.handle(answer)
-            elif answer == "stop":
-                self._stop_event.set()
-            elif type(answer) is Raised:
+            if heard(answer, self._stop_event):
+                continue
+            if type(answer) is Raised:
                 raise answer.take()
-            else:
-                return answer
+            return answer
 
     def _end(self) -> None:
-        process, self._process, self._stopping = self._process, None, None  # Which closes the pipe, once.
+        process, self._process = self._process, None
         if process is not None:
-            self._pipe.close()
-            process.join()
+            process.end()
 
     def _next_of(self, outcomes: deque[Any], argument: Any) -> Any:
         """What the next call gave in the child."""
@@ -260,9 +289,28 @@ class Child(Calls):
                 self._more(process, ~key)
 
     def _more(self, process: Any, key: int) -> Any:
-        if self._process is not process or not self._send(packed((key,))):
-            raise RuntimeError(*Died().args)
+        if self._process is not process or not self._send(process.packed((key,))):
+            raise RuntimeError(process.died)
         try:
             return self._receive(self._spec.timeout)
-        except Died:
-            raise RuntimeError(*Died().args) from None
+        except Died as death:
+            raise RuntimeError(*death.args) from None
+
+
+def told_of(spec: Any, index: int, method: str, thread: str) -> tuple[Any, ...]:
+    """What a process elsewhere is told of its worker."""
+    levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", __package__ or "")}
+    return spec.worker_class, spec.worker_args, spec.name, index, method, thread, levels
+
+
+def heard(answer: Any, stop_event: Event) -> bool:
+    """Whether this is no answer to a call but a log record, which is handled, or the wish to stop the run."""
+    if isinstance(answer, logging.LogRecord):
+        logger = logging.getLogger(answer.name)
+        if logger.isEnabledFor(answer.levelno):
+            logger.handle(answer)
+        return True
+    if isinstance(answer, str) and answer == "stop":
+        stop_event.set()
+        return True
+    return False

@@ -46,7 +46,8 @@ class Crew:
         self.callers = self.served = callers  # `served` are those that have a thread.
         self.size, self.executor = len(callers), callers[0].executor
         self.most, self.singly, self.pooled, self.ordered = most, singly, pooled, stage.ordered
-        self.roomy = self.executor == "process" and not fixed
+        self.apart = callers[0].apart
+        self.roomy = self.apart and not fixed
         self.batch_size, self.batch_timeout = stage.spec.batch_size or 1, stage.spec.batch_timeout
         self.bell = stage.inbox.bell  # Wakes the loop: for an item, the end, the awaited place, or a worker that left.
         stage.lane.lineage.ordered = self.ordered
@@ -103,10 +104,10 @@ class Crew:
                 number = size
                 if size == 1 and not self.singly:
                     # Of children the slowest counts: what was sent to one cannot be given to another.
-                    each = (max if self.executor == "process" else min)([calls.meter.usual for calls in self.callers])
+                    each = (max if self.apart else min)([calls.meter.usual for calls in self.callers])
                     number = self.callers[0].most(each, min(room, len(self.inbox)), self.size)
                     self._least = number if self.roomy else 1
-                    if self.executor == "process":  # Whoever sends a message adds others.
+                    if self.apart:  # Whoever sends a message adds others.
                         number = min(number, int(self.callers[0].alone / each) or 1)
                 there, items = self.inbox.burst(room)
                 if not there:  # A failure is on its way: one at a time.

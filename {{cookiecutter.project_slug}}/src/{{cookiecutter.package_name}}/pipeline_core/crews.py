@@ -1,7 +1,9 @@
 """Which crew a stage gets."""
 
 from collections.abc import Callable
+from importlib import import_module
 from inspect import isgeneratorfunction
+from typing import Any
 
 from .calls import Calls
 from .crew import Crew, Owner
@@ -9,17 +11,28 @@ from .time_limits import TimedCrew
 
 Builder = Callable[[Owner], Crew]
 BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes of workers: pools.
+# Engines that schedule workers on machines, by the name of their executor: a module, imported when a run begins, that has
+# `build_crew(stage)`, and `stand_in(stage)`, the worker of an async stage that runs there.
+ENGINES: dict[str, str] = {}
+
+
+def engine(executor: str) -> Any:
+    """The module of an engine."""
+    return import_module(ENGINES[executor])
 
 
 def build_crew(stage: Owner) -> Crew:
-    """The crew of a stage with several workers, or of one in child processes."""
+    """The crew of a stage with several workers, or of one in child processes or on an engine."""
     spec = stage.spec
-    if spec.executor == "async":
+    if spec.in_loop:
         from .async_crew import (
             AsyncCrew,  # Imported here, like child processes: it takes time, and few pipelines need it.
         )
 
         return AsyncCrew(stage)
+    if spec.executor in ENGINES:
+        crew: Crew = engine(spec.executor).build_crew(stage)
+        return crew
     if spec.executor == "process":
         from .children import Child  # Imported here: it takes 20 ms, and few pipelines need it.
 

@@ -181,5 +181,6 @@ def stage_report(stage: Stage) -> StageReport:
         pool=executor if spec.is_pool else "",
         seconds=seconds,
         replaced=stage.replaced,
+        room=stage.room,
         window=1 if crew is None else crew.most,
     )

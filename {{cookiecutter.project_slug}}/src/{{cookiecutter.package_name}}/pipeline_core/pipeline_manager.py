@@ -18,7 +18,7 @@ from .source_function import SourceLike
 from .stacks import stacks
 
 OnError = Literal["stop", "skip"]
-Executor = Literal["thread", "process", "async"]
+Executor = Literal["thread", "process", "async", "ray"]
 RetryOn = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object]
 
 
@@ -100,6 +100,7 @@ class PipelineManager:
         rate_limit: float | None = None,
         batch_size: int | None = None,
         batch_timeout: float | None = None,
+        resources: Mapping[str, float] | None = None,
     ) -> "PipelineManager":
         """Add a stage behind the others. Returns the manager, so that calls chain. Raises for arguments that cannot work.
 
@@ -121,6 +122,8 @@ class PipelineManager:
         `rate_limit`     calls a second, of all the stage's workers together; default: no limit
         `batch_size`     items for each call of `process_batch`, fewer at the end of the stream, and when `batch_timeout` seconds
                          have passed since the first of them
+        `resources`      what each worker needs where an engine schedules, such as {"num_cpus": 1, "num_gpus": 1}; threads and
+                         child processes take what there is
         """
         self._check_not_started("add_worker")
         plan = self._plan
@@ -129,7 +132,7 @@ class PipelineManager:
         errors = plan.on_error if on_error is None else on_error
         check_type("worker_args", {} if worker_args is None else worker_args, Mapping)
         told = (name, worker_class, dict(worker_args or {}), workers, queue_size, errors, retries)
-        calls = (when, retry_on, backoff, max_backoff, rate_limit, timeout)
+        calls = (when, retry_on, backoff, max_backoff, rate_limit, timeout, resources)
         spec = StageSpec(
             *told, batch_size, batch_timeout, _executor(worker_class) if executor is None else executor, *calls
         )
@@ -138,10 +141,16 @@ class PipelineManager:
         plan.stages.append(spec)
         return self
 
-    def tune(self, *, workers: Mapping[str, int] | None = None, queue_size: int | None = None) -> "PipelineManager":
-        """Change the number of workers of stages, by name, and the size of all queues, before the start.
+    def tune(
+        self,
+        *,
+        workers: Mapping[str, int] | None = None,
+        queue_size: int | None = None,
+        executor: Executor | None = None,
+    ) -> "PipelineManager":
+        """Change the number of workers of stages, by name, the size of all queues, and what runs all stages, before the start.
 
-        For a stage with a sub-task pool, this is the number of its `sub_workers`.
+        For a stage with a sub-task pool, its workers are its `sub_workers`.
         """
         self._check_not_started("tune")
         check_count("queue_size", queue_size, optional=True)
@@ -158,7 +167,7 @@ class PipelineManager:
         if queue_size is not None:
             specs = [replace(spec, queue_size=queue_size) for spec in specs]
             self._plan.queue_size = queue_size
-        self._plan.stages = specs
+        self._plan.stages = specs if executor is None else [replace(spec, executor=executor) for spec in specs]
         return self
 
     def keep(self, first: str, last: str | None = None) -> "PipelineManager":

@@ -1,13 +1,14 @@
 """What a pipeline was told, before it runs: checked, and not yet made."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from threading import Event
 from typing import Any
 
 from . import checks
 from .base_worker import BaseWorker
-from .crews import build_crew, crew_builder
+from .crews import ENGINES, build_crew, crew_builder
 from .errors import DeadLetter
 from .observer import Observer
 from .pace import Pace
@@ -60,25 +61,25 @@ class StageSpec:
     max_backoff: float = 30.0
     rate_limit: float | None = None
     timeout: float | None = None
+    resources: Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
+        checks.check_choice("executor", self.executor, ("thread", "process", "async", *ENGINES))
         methods = checks.METHODS_OF_POOLS if self.is_pool else checks.METHODS
-        in_loop = self.executor == "async"
-        checks.check_worker(self.worker_class, BaseWorker, self.method, self.worker_args, methods, in_loop=in_loop)
+        checks.check_worker(self.worker_class, BaseWorker, self.method, self.worker_args, methods, in_loop=self.in_loop)
         checks.check_name("name", self.name)
         checks.check_count(f"workers of {self.name}", self.workers, at_most=checks.MOST_WORKERS)
         checks.check_count("queue_size", self.queue_size)
         checks.check_choice("on_error", self.on_error, ("stop", "skip"))
         checks.check_count("retries", self.retries, at_least=0)
         checks.check_count("batch_size", self.batch_size, optional=True)
-        if in_loop and (self.is_pool or self.batch_size is not None):
+        if self.in_loop and (self.is_pool or self.batch_size is not None):
             raise ValueError(
                 "executor 'async', which an async process_item() has, takes no batch_size and no sub-task pool"
             )
         checks.check_seconds("batch_timeout", self.batch_timeout)
         if self.batch_timeout is not None and self.batch_size is None:
             raise ValueError("batch_timeout needs a batch_size")
-        checks.check_choice("executor", self.executor, ("thread", "process", "async"))
         checks.check_seconds("timeout", self.timeout)
         if self.when is not None:
             checks.check_callable("when", self.when, 1)
@@ -88,11 +89,24 @@ class StageSpec:
         checks.check_seconds("rate_limit", self.rate_limit, what="calls a second")
         if self.executor == "process" and self.is_pool:
             raise ValueError("executor of a sub-task pool is said in its worker_args: {'executor': 'process'}")
+        if self.resources is not None:
+            checks.check_resources("resources", self.resources, ENGINES)
 
     @property
     def is_pool(self) -> bool:
         """Whether the stage runs sub-tasks in a pool."""
         return isinstance(self.worker_class, type) and crew_builder(self.worker_class) is not build_crew
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether the stage is async: its calls are made in an event loop."""
+        asynchronous = checks.is_async(getattr(self.worker_class, "process_item", None))
+        return self.executor == "async" or (self.executor in ENGINES and asynchronous)
+
+    @property
+    def apart(self) -> bool:
+        """Whether its workers are in other processes."""
+        return self.executor == "process" or (self.executor in ENGINES and not self.in_loop)
 
     @property
     def method(self) -> str:
@@ -138,6 +152,10 @@ class Plan:
         if self.on_dead_letter is not None:
             checks.check_callable("on_dead_letter", self.on_dead_letter, 1)
         self.dead_letters = DeadLetters(self.max_failures, self.on_dead_letter, ordered=self.ordered)
+
+    def follower(self, spec: StageSpec) -> StageSpec | None:
+        """The stage behind this one."""
+        return next((later for earlier, later in pairwise(self.stages) if earlier is spec), None)
 
     def policy(self, stage: str, on_error: str, rate: float | None = None, **options: Any) -> Policy:
         """How errors of a stage, or of the source, are dealt with."""

@@ -61,6 +61,10 @@ class Part:
 SPECIAL = frozenset(map(id, (GeneratorType, FailedItem, Raised, Failure, Passed, Expansion, Part, Nothing)))
 
 
+def _itself(item: Any) -> Any:
+    return item
+
+
 @dataclass(eq=False)
 class Policy:
     """How one stage deals with errors: `retries` more attempts, then a dead letter (`skip`) or the end of the run.
@@ -80,6 +84,7 @@ class Policy:
     retry_on: Any = Exception
     backoff: float = 0.1
     max_backoff: float = 30.0
+    whole: Call = _itself  # What an item is that lies elsewhere.
 
     def outcome(self, given: Any, call: Any, item: Any, hand: Hand) -> Any:
         """What becomes of what the first call gave: an output, None, an Expansion or a Failure.
@@ -202,7 +207,7 @@ class Policy:
             raise Closed  # Not `cause`, whose traceback would refer to this frame.
         if self.skip:
             release_frames(cause)
-        return PipelineError(self.stage, phase, item, index, attempt, cause)
+        return PipelineError(self.stage, phase, self.whole(item), index, attempt, cause)
 
 
 class DeadLetters:

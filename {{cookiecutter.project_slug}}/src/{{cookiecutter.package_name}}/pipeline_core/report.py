@@ -27,7 +27,8 @@ class StageReport:
     `computing` share of the time in calls that was CPU time: near 1, they compute; near 0, they wait. Of an event loop, the
                 share of all its time: near 1, its calls wait for it
     `queued`    items that wait in front of it, and `queue_size` may
-    `executor`  "thread", "process" or "async": then its `workers` are the calls that may be in flight, in one event loop
+    `executor`  "thread", "process", "ray", or "async": then its `workers` are the calls that may be in flight, in one event loop
+    `room`      workers that a cluster has room for, if it makes the calls: with CPUs, or what `resources` asks for; else 0
     `pool`      the executor of a sub-task pool, with `workers` of them; else ""
     `seconds`   from `setup` to `teardown`, on average of its workers: what the shares are shares of
     `window`    items, or batches, that it may have in hand
@@ -58,6 +59,7 @@ class StageReport:
     waiting_for_rate: float = 0.0
     rate_limit: float | None = None
     rate_used: float = 0.0
+    room: int = 0
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from .calls import Calls
 from .channel import Channel, Closed
 from .clocks import Meter
 from .crew import Crew
-from .crews import crew_builder
+from .crews import ENGINES, build_crew, crew_builder, engine
 from .endings import ending, endings, has_ended_in_order
 from .errors import Failure, LeftBehind, Passed, PipelineError, Raised, tried
 from .lane import Lane
@@ -37,7 +37,7 @@ class Stage:
     def __init__(
         self, plan: Plan, spec: StageSpec, inbox: Channel[Any], outbox: Channel[Any], earlier: Sequence["Stage"]
     ) -> None:
-        self.spec, self.name, self.pipeline, self.ordered, self._plan = spec, spec.name, plan.name, plan.ordered, plan
+        self.spec, self.name, self.pipeline, self.ordered, self.plan = spec, spec.name, plan.name, plan.ordered, plan
         self.policy = plan.policy(spec.name, spec.on_error, spec.rate_limit, **spec.retrying)
         self.inbox, self.outbox, self.lane = inbox, outbox, Lane(inbox, self.policy)
         self.workers: list[BaseWorker[Any, Any]] = []
@@ -49,6 +49,7 @@ class Stage:
         self.late: PipelineError | None = None  # What `teardown` raised: it comes after all items.
         self.ready = Gate()  # Every `setup` is over.
         self.replaced = 0  # Workers whose call took longer than the time limit.
+        self.room = 0  # Workers that an engine has room for; 0: they work on this machine.
         self._unready: list[None] = []  # One for each `setup` that is not.
         self._earlier = earlier
         tell = teller(plan.observers, "called", spec.name)
@@ -57,16 +58,16 @@ class Stage:
     def open(self, *, serial: bool) -> None:
         """Make the workers. No thread runs yet. What their `__init__` raises becomes a PipelineError."""
         spec, size, number = self.spec, self.spec.batch_size, 1 if serial else self.spec.workers
-        in_children, in_loop = spec.executor == "process" and not serial, spec.executor == "async"
+        in_children, in_loop = spec.apart and not serial, spec.in_loop
         if in_loop:
             from .async_crew import OnEventLoop, TaskHands  # Imported here: it takes 30 ms, and few pipelines need it.
 
             self.hands = TaskHands()
         for index in range(0 if in_children else 1 if in_loop else number):
-            worker = self.new_worker(index)
+            worker = self.new_worker(index, serial=serial)
             self.workers.append(OnEventLoop(worker, spec.timeout) if in_loop else worker)
         if not serial and (in_children or in_loop or number > 1 or spec.is_pool or spec.timeout):
-            self.crew = crew_builder(spec.worker_class)(self)
+            self.crew = (build_crew if spec.executor in ENGINES else crew_builder(spec.worker_class))(self)
             self.crew.ordering.observe = self._teller("order")
             number = len(self.crew.served) + len(self.workers) * self.crew.pooled
         elif serial:
@@ -83,9 +84,13 @@ class Stage:
         self.policy.pace.observe = self._teller("rate")
         self.inbox.reading.observe, self.outbox.writing.observe = self._teller("input"), self._teller("output")
 
-    def new_worker(self, index: int) -> BaseWorker[Any, Any]:
+    def new_worker(self, index: int, *, serial: bool = False) -> BaseWorker[Any, Any]:
+        spec = self.spec
         try:
-            worker = self.spec.worker_class(**self.spec.worker_args)
+            if spec.in_loop and spec.executor in ENGINES and not serial:
+                worker: BaseWorker[Any, Any] = engine(spec.executor).stand_in(self)
+            else:
+                worker = spec.worker_class(**spec.worker_args)
             letters = self.policy.dead_letters  # Not this stage, which has the worker.
             attach(worker, self.name, index, self.policy.stop_event, self.hands, partial(letters.origin_of, self.name))
         except BaseException as error:
@@ -146,7 +151,7 @@ class Stage:
 
     def meter(self) -> Meter:
         """A new one, for one thread of the stage."""
-        observers = self._plan.observers
+        observers = self.plan.observers
         kind = Meter if self.spec.timeout is None else LimitedMeter
         meter = kind(self._observe, every_call=any(observer.every_call for observer in observers))
         meter.waits.observe = self._teller("task")
@@ -159,6 +164,11 @@ class Stage:
             worker, method, self.meter(), policy.pace, retries=policy.retries, passing=self.spec.when is not None
         )
 
+    @property
+    def follower(self) -> StageSpec | None:
+        """What the stage behind this one was told."""
+        return self.plan.follower(self.spec)
+
     def admit(self, item: Any) -> Any:
         """The item, or Passed if its `when` is false."""
         if type(item) is Failure:
@@ -170,7 +180,7 @@ class Stage:
 
     def _teller(self, what: str) -> Callable[..., None] | None:
         """What tells the observers that a thread has waited for this."""
-        return teller(self._plan.observers, "waited", self.name, what)
+        return teller(self.plan.observers, "waited", self.name, what)
 
     def begin(self, run: Callable[[], None], suffix: str) -> None:
         """Start a thread of the stage."""
