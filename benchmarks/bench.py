@@ -39,12 +39,16 @@ Samples = dict[Point, list[Measured]]
 def main() -> None:
     options = parse()
     console = Console(width=None if sys.stdout.isatty() else 110)
+    missing = []
     for name in options.only or WORKLOADS:
         workload = WORKLOADS[name]
         if workload.free_threaded and not options.free_threaded:
             console.print(f"{name}: needs --free-threaded PYTHON\n", highlight=False)
             continue
         samples = measure(workload, options, console)
+        if not samples:
+            missing.append(name)
+            continue
         table, verdicts = summary(workload, samples)
         console.print(as_rich(workload, table))
         console.print(*verdicts, "", sep="\n", highlight=False)
@@ -54,6 +58,8 @@ def main() -> None:
             values = {point: [sample.value for sample in found] for point, found in samples.items()}
             draw(workload, values, PAGE.parent / "performance")
             write(workload, table, verdicts, options)
+    if missing:
+        raise SystemExit(f"nothing was measured: {', '.join(missing)}")
 
 
 def parse() -> argparse.Namespace:

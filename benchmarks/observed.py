@@ -5,24 +5,32 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from peers import TEMPLATE, Peer, Stage
+from peers import ROOT, Peer, Stage
+from workload_command import bake
+
+
+@cache
+def make_importable() -> tempfile.TemporaryDirectory[str]:
+    """A project of this template, baked once for the process, which removes it at its end; `my_pipeline` is imported from it."""
+    folder = tempfile.TemporaryDirectory()
+    bake(ROOT, Path(folder.name))
+    sys.path.insert(0, str(Path(folder.name) / "my-pipeline" / "src"))
+    return folder
 
 
 def run(observed: bool, source: Iterable[Any], stages: Sequence[Stage], queue_size: int = 100) -> Iterator[Any]:
     """With what a verdict is read from, the live table, in a terminal that nobody reads, and the history of a report's page."""
+    make_importable()
     with ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        (Path(folder) / "template").symlink_to(TEMPLATE)  # Its own name is none that Python can import.
-        sys.path.insert(0, folder)
+        from my_pipeline.observers.diagnosis import Diagnosis
+        from my_pipeline.observers.history import History
+        from my_pipeline.observers.progress import Progress
+        from my_pipeline.pipeline_core import BaseWorker, PipelineManager
         from rich.console import Console
-        from template.observers.diagnosis import Diagnosis
-        from template.observers.history import History
-        from template.observers.progress import Progress
-        from template.pipeline_core import BaseWorker, PipelineManager
 
         pipeline = PipelineManager(queue_size=queue_size)
         for number, stage in enumerate(stages):

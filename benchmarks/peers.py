@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 Function = Callable[[Any], Any]
-TEMPLATE = Path(__file__).resolve().parent.parent / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}"
-CORE = TEMPLATE / "pipeline_core"
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "{{cookiecutter.project_slug}}/src/{{cookiecutter.package_name}}/pipeline_core"
 END: Any = object()
 
 

@@ -7,7 +7,6 @@ import shlex
 import shutil
 import stat
 import sys
-import tempfile
 from pathlib import Path
 
 Answers = dict[str, str | bool]
@@ -15,7 +14,8 @@ Answers = dict[str, str | bool]
 # Answers are data: JSON in a raw string, and `tojson` leaves no quote in it that could end the string.
 ANSWERS: Answers = json.loads(r"""{{ cookiecutter|tojson }}""")
 
-START = ".start-of-this-bake"  # From the hook that runs before the rendering: its time, and the command's line.
+# From the hook that runs before the rendering: its time, and the command's line, which is empty where nobody would read it.
+START = ".start-of-this-bake"
 
 
 def stages(answers: Answers) -> list[str]:
@@ -93,14 +93,6 @@ def remove_leftovers(project: Path, answers: Answers, start: int) -> None:
     (project / START).unlink()
 
 
-def of_a_tool(project: Path) -> bool:
-    """Whether a tool renders for itself, into a temporary folder of Python's: cruft for an update, or what copier calls."""
-    temporary = Path(tempfile.gettempdir()).resolve()
-    return project.is_relative_to(temporary) and any(
-        re.fullmatch("tmp[a-z0-9_]{8}", part) for part in project.relative_to(temporary).parts[:1]
-    )
-
-
 def next_steps(project: Path, answers: Answers, repeat: str) -> str:
     return f"""
 {answers["project_name"]} is ready. Next:
@@ -123,6 +115,6 @@ if __name__ == "__main__":
     make_stages(here, ANSWERS, start)
     trim_core(here, ANSWERS, start)
     remove_leftovers(here, ANSWERS, start)
-    if not of_a_tool(here):
+    if repeat:
         sys.stdout.reconfigure(errors="backslashreplace")  # The project's name may be more than the terminal can show.
         print(next_steps(here, ANSWERS, repeat))

@@ -319,9 +319,10 @@ def repeat_command(answers: Answers) -> str:
 
 if __name__ == "__main__":
     found = problems(ANSWERS, UNRENDERED)
+    repeat = "" if of_a_tool(Path.cwd()) else repeat_command(ANSWERS)
     if found:
-        hint = ["", "To bake with other answers, edit this line:", "", f"    {repeat_command(ANSWERS)}", ""]
-        print(*found, *([] if of_a_tool(Path.cwd()) else hint), sep="\n", file=sys.stderr)
+        hint = ["", "To bake with other answers, edit this line:", "", f"    {repeat}", ""] if repeat else []
+        print(*found, *hint, sep="\n", file=sys.stderr)
         sys.exit(1)
-    Path(START).write_text(repeat_command(ANSWERS), encoding="utf-8")
+    Path(START).write_text(repeat, encoding="utf-8")
 # {% endif %}

@@ -14,7 +14,7 @@ from pythons import OURS, PACKAGES, VERSIONS, environment_of, pythons
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests with Ray first, in one process: they wait for each other, and would keep all processes waiting at the end."""
+    """Tests with Ray first: only one of them runs at a time, so at the end all processes would wait for each other."""
     items.sort(key=lambda item: item.path.name != "test_ray.py")
 
 

@@ -42,6 +42,7 @@ def test_what_varies_is_a_row_for_each_value(workload: str) -> None:
         ("pool", {"ours": 1, "executor": 1}),
         ("procs", {"ours": 2, "ours-pool": 2, "imap-1": 2, "imap-64": 2}),
         ("command", {"ours": 1, "loop": 1}),
+        ("observing", {"unwatched": 2, "watched": 2}),
     ],
 )
 def test_what_several_workers_and_the_command_cost_is_measured_beside_peers(
@@ -49,7 +50,8 @@ def test_what_several_workers_and_the_command_cost_is_measured_beside_peers(
 ) -> None:
     printed = bench("--only", workload)
     assert {peer: printed.count(f"│ {peer} ") for peer in rows} == rows, printed
-    assert " ms to start " in printed if workload == "procs" else " CPU " in printed
+    column = {"procs": " ms to start ", "observing": " ms in a stage "}.get(workload, " CPU ")
+    assert column in printed
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import subprocess
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -321,3 +322,22 @@ def test_the_pool_stub_goes_to_the_pool_stage_alone(tmp_path: Path) -> None:
         "a_stage_name.py": "class AStageNameWorker: 'a_stage_name'\n",
         "b.py": "class BWorker: 'b'\n",
     }
+
+
+@pytest.mark.parametrize(
+    ("folder", "is_a_tools"),
+    [
+        ("tmp0a_b1c2d/my-pipeline", True),  # As tempfile.mkdtemp names it.
+        ("tmp0a_b1c2d/cookiecutter_output/my-pipeline", True),
+        ("tmp.Ab1Cd2Ef3G/my-pipeline", False),  # As `mktemp -d` does.
+        ("my-pipeline", False),
+        ("mine/tmp0a_b1c2d", False),
+        ("../elsewhere/tmp0a_b1c2d", False),
+    ],
+)
+def test_t10_a_folder_that_a_tool_made_for_itself_is_told_from_a_users(
+    folder: str, is_a_tools: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = hook("pre_gen_project", tmp_path)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert module.of_a_tool((tmp_path / folder).resolve()) is is_a_tools

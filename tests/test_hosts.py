@@ -280,9 +280,8 @@ def test_t10_cruft_repeats_its_own_bake_and_an_update_does_not_speak_of_temporar
     one, other = (tree(folder / "my-pipeline") for folder in (tmp_path, tmp_path / "again"))
     typed, again = (json.loads(files.pop(".cruft.json"))["context"]["cookiecutter"] for files in (one, other))
     assert one == other
-    assert (
-        typed | {"__typed_pool": "none "} == again
-    )  # The line has the pool as it came out: no stage was named for it.
+    # The line has the pool as it came out: no stage was named for it.
+    assert typed | {"__typed_pool": "none "} == again
     commit(tmp_path / "my-pipeline")
     (checkout / "{{cookiecutter.project_slug}}" / "newer.txt").write_text("newer\n")
     commit(checkout)

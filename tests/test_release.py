@@ -19,8 +19,9 @@ FORK = r"git grep -lw org/repo | xargs perl -pi -e 's{\borg/repo\b}{acme/pipelin
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     names = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL")
-    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull, "MAKEFLAGS": "", "MAKELEVEL": "0"}
-    env = environment(**dict.fromkeys(names, "tester@example.org"), **quiet)
+    quiet = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+    outermost = {"MAKEFLAGS": "", "MAKELEVEL": "0"}  # Whether `make test` has called this, or nobody has.
+    env = environment(**dict.fromkeys(names, "tester@example.org"), **quiet, **outermost)
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
 
 
