@@ -236,6 +236,17 @@ MANY_TIMES = """
 lost, rounds = 0, 60
 
 
+def again(ignored):
+    # Python itself drops an error of a weak set's callback, and so a Ctrl-C that strikes there: it is pressed again.
+    if ignored.exc_type is KeyboardInterrupt and ignored.object.__module__ == "_weakrefset":
+        os.kill(os.getpid(), signal.SIGINT)
+    else:
+        sys.__unraisablehook__(ignored)
+
+
+sys.unraisablehook = again
+
+
 class Spins(BaseWorker):
     # Every item fails, at once.
     def process_item(self, item):

@@ -39,7 +39,7 @@ def test_samples_lead_from_the_start_to_the_end_of_the_run(
     pipeline = PipelineManager(queue_size=5).add_worker(Held, worker_args={"gate": gate})
     with History(pipeline, interval=0.01) as watched:
         pipeline.start(range(50))
-        until(lambda: watched.samples[-1].stages[0].queued >= 4)
+        until(lambda: watched.samples[-1].stages[0].received == 1 and watched.samples[-1].stages[0].queued >= 4)
         gate.set()
         pipeline.wait_for_completion()
     first, *between, last = watched.samples
