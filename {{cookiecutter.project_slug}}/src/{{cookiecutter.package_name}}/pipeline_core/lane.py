@@ -82,7 +82,7 @@ class Lane:
         inbox, meter, call, measured, once = self.inbox, self.meter, self.calls.one, self.calls.measured, ((),)
         while True:
             yield measured, starmap(inbox.get, once)  # It waits when the loop asks for it, and holds nothing.
-            if meter.unmeasured and not self.policy.pace.holds:
+            if meter.unmeasured and inbox and not self.policy.pace.holds:
                 number, burst = inbox.burst(meter.unmeasured)
                 meter.unmeasured -= number
                 yield call, burst

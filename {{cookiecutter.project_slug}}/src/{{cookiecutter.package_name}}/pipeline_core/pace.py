@@ -70,7 +70,8 @@ class Pace:
         """The same call, when it may begin."""
 
         def waits_and_calls(*arguments: Any) -> Any:
-            self.wait()
+            if self._between or self._next:  # Else nothing is to be waited for.
+                self.wait()
             return call(*arguments)
 
         return waits_and_calls
