@@ -165,10 +165,10 @@ class Child(Calls):
         outcomes = self._perform(indexes, items) if items else []
         if self._passing or not NOT_PLAIN.isdisjoint(map(id, map(type, outcomes))):
             return places, unless_passing(partial(self._next_of, deque(outcomes)))
-        start = 0
-        for place in places:  # The quick way.
-            start, begin = start + len(place.items), start
-            place.meter, place.done[:] = self.meter, outcomes[begin:start]
+        for place in reversed(places):  # The quick way. The loop waits for the first one, and finds all of them then.
+            number = len(place.items)
+            place.meter, place.done[:] = self.meter, outcomes[-number:]
+            del outcomes[-number:]
             place.todo.clear()
             crew.finish(place)
         return [], self.measured
