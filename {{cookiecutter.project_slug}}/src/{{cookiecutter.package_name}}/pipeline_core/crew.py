@@ -231,8 +231,9 @@ class Crew:
     def _cut(self) -> None:
         """Give each item that waits in a thread's place a place of its own, so that others take it. Children have all theirs."""
         with self.tasks.taking:
-            for place in reversed(list(self.window if self.ordered else self.in_hand)):
-                while self.executor == "thread" and place.begun and (own := place.split_off(self._count)) is not None:
+            begun = [place for place in (self.window if self.ordered else self.in_hand) if place.begun and place.todo]
+            for place in reversed(begun):
+                while self.executor == "thread" and (own := place.split_off(self._count)) is not None:
                     self.in_hand.add(own)
                     self.tasks.push(own)
                     if self.ordered:
@@ -273,8 +274,7 @@ class Crew:
     def forget(self) -> None:
         """Release all items. No thread works on them any more."""
         for place in self.in_hand:
-            if place.done:  # The traceback of an error there may refer to a frame that has the place.
-                place.done.clear()
+            place.done = []  # The traceback of an error there may refer to a frame that has the place.
         for places in self.window, self.told, self.in_hand, self._waiting, self._batch, self._items, self._outcomes:
             places.clear()
         self.epochs, self.barriers = deque([set()]), deque()
