@@ -147,6 +147,35 @@ main(build_pipeline)
 """
 
 
+ABORTED = """
+import sys
+import ray
+from my_pipeline.ray_crew import connect
+
+tried = []
+
+def init(**options):
+    tried.append(options)
+    if len(tried) <= int(sys.argv[1]):
+        raise ConnectionAbortedError("Initialization failure from server:\\nTraceback:\\nRuntimeError: it died")
+
+ray.init = init
+try:
+    connect("ray://somewhere")
+except ValueError as error:
+    print(error)
+print(len(tried))
+"""
+
+
+@pytest.mark.parametrize(
+    ("times", "said"), [(2, "3\n"), (3, "there is no Ray at ray://somewhere: RuntimeError: it died\n3\n")]
+)
+def test_a_client_whose_server_dies_at_its_start_tries_again(times: int, said: str, python: str, project: Bake) -> None:
+    """As Ray's own does now and then, where it forks while gRPC works: no test can have it do so."""
+    assert project.run(python, "-c", ABORTED, str(times)).stdout == said
+
+
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
