@@ -17,6 +17,7 @@ import platform
 import signal
 import subprocess
 import sys
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -551,7 +552,8 @@ def table(names: Iterable[str], peers: Sequence[str], jobs: int) -> tuple[list[s
     asked = [sum(not found[name][peer].startswith("n/a") for name in names) for peer in peers]
     lines.append(f"| held, of those that apply | {' | '.join(map('{} of {}'.format, held, asked))} |")
     if notes:
-        lines += ["", " ".join(f"[{number}] {note}." for number, note in enumerate(notes, 1))]
+        footnotes = " ".join(f"[{number}] {note}." for number, note in enumerate(notes, 1))
+        lines += ["", *textwrap.wrap(footnotes, 150)]
     lines += ["", f"Python {platform.python_version()}, {platform.system()}, {LIMIT} seconds a cell."]
     return lines, found
 
