@@ -187,12 +187,13 @@ def test_r7_the_end_of_a_run_makes_few_calls_however_much_it_drops(
 
 
 @pytest.mark.skipif(sys.gettrace() is not None, reason="a debugger or a coverage tool counts here, too")
+@pytest.mark.parametrize("timeout", [None, 1000.0], ids=["items share places", "each item has a place of its own"])
 def test_r7_results_that_wait_for_their_turn_are_dropped_at_once(
-    gate: threading.Event, stopped_when: StoppedWhen
+    timeout: float | None, gate: threading.Event, stopped_when: StoppedWhen
 ) -> None:
     begun = threading.Event()
     manager = PipelineManager(queue_size=MANY)
-    manager.add_worker(WaitsAtTheFirst, workers=2, worker_args={"begun": begun, "gate": gate})
+    manager.add_worker(WaitsAtTheFirst, workers=2, timeout=timeout, worker_args={"begun": begun, "gate": gate})
     report = stopped_when(lambda first: first.received == MANY, manager, begun)
     assert report.delivered == 0
 
