@@ -12,8 +12,9 @@ test: .venv/ready lint  ## All tests.
 	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # Every variation of a kind of fault, and whole processes: what `make test` has and `make test-fast` has not.
-LONG := any_batch any_executor children command_corners cost_of_failures ctrl_c_is_nobodys errors_are_values fast_stops \
-	faults finish notebook order_of_failures profiling prometheus_metrics rates refusals time_limits ways_to_leave when
+LONG := any_batch any_executor children children_that_fail children_that_leave command_corners cost_of_failures \
+	ctrl_c_is_nobodys errors_are_values fast_stops faults finish notebook order_of_failures profiling prometheus_metrics \
+	rates refusals time_limits ways_to_leave when
 IGNORED := $(LONG:%=--ignore=tests/runtime/test_%.py)
 
 test-fast: .venv/ready  ## What takes seconds: no installation, little stress.

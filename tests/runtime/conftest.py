@@ -9,6 +9,7 @@ Whatever the package is called, the tests import it as `my_pipeline`.
 
 import atexit
 import gc
+import multiprocessing
 import os
 import sys
 import tempfile
@@ -148,6 +149,12 @@ def until() -> Callable[[Callable[[], object]], None]:
         assert watch.eventually(condition, PATIENCE), "it never came true"
 
     return wait_until
+
+
+@pytest.fixture
+def no_child_left(until: Callable[[Callable[[], object]], None]) -> Iterator[None]:
+    yield
+    until(lambda: not multiprocessing.active_children())
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Workers for `test_children.py`: child processes import this file."""
+"""Workers for the tests of children: child processes import this file."""
 
 import logging
 import multiprocessing
