@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from peers import CORE
-from workloads import EVERYONE, WORKLOADS, Measured, Point, Workload
+from timing import Measured
+from workloads import EVERYONE, WORKLOADS, Point, Workload
 
 ROUNDS = 7
 SECONDS = 300  # A measurement may take no longer.

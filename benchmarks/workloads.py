@@ -18,13 +18,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from observed import WATCHED
-from peers import CORE, PEERS, Function, Peer, Stage, run_loop, use_core
+from peers import CORE, PEERS, Peer, Stage, run_loop, use_core
+from timing import Measured, digest, same, sleep, spin, timed, timed_once_started, timed_with_cpu, warm_up
+from verdicts import (
+    Verdicts,
+    X,
+    as_fast_as_chain,
+    beside,
+    beside_gather,
+    beside_imap,
+    beside_the_loop,
+    cost_of_watching,
+    faster_with_cores,
+    ideal,
+    ratio_of_hop,
+    speed_up,
+    two_cores,
+)
 
-BLOCK = bytes(1 << 20)
 SLOW = {"tutorial": 10, "pypeln": 10, "streamable": 20, "spdl": 100, "joblib": 20}  # Gets that part of the items.
 STAGED = ("ours", "chain", "window", "tutorial", "pypeln", "streamable", "spdl")
 AHEAD = tuple(name for name in STAGED if not PEERS[name].pulls)  # They give a result before they want the next item.
-X = float | None
 
 
 class Point(NamedTuple):
@@ -32,17 +46,6 @@ class Point(NamedTuple):
 
     peer: str
     x: X
-
-
-class Measured(NamedTuple):
-    """What a workload measures. `cpu`: CPU time in the same unit; `start`: seconds before the first result."""
-
-    value: float
-    cpu: float | None = None
-    start: float | None = None
-
-
-Medians = dict[tuple[str, X], float]
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Workload:
     values: tuple[float, ...] = ()
     higher: bool = False
     free_threaded: bool = False
-    verdicts: Callable[[Medians], list[str]] = lambda medians: []
+    verdicts: Verdicts = lambda medians: []
 
     def xs(self, *, quick: bool) -> Sequence[X]:
         values = self.values or (None,)
@@ -66,100 +69,6 @@ class Workload:
 
     def worse(self, value: float) -> float:
         return -value if self.higher else value
-
-
-def same(item: Any) -> Any:
-    return item
-
-
-def sleep(seconds: float) -> Function:
-    def call(item: Any) -> Any:
-        time.sleep(seconds)
-        return item
-
-    return call
-
-
-def spin(seconds: float) -> Function:
-    """Holds the CPU, and the GIL, for that long."""
-
-    def call(item: Any) -> Any:
-        end = time.perf_counter() + seconds
-        while time.perf_counter() < end:
-            pass
-        return item
-
-    return call
-
-
-def digest(item: Any) -> Any:
-    hashlib.sha256(BLOCK).digest()  # Lets go of the GIL.
-    return item
-
-
-def timed(peer: Peer, stages: Sequence[Stage], source: Sequence[Any], queue_size: int = 100) -> float:
-    """Seconds for all. Every stage gives back what it got, so the results must be the source's items."""
-    if peer.name == "bare":
-        return without_pipeline(stages, source)
-    warm_up(peer)
-    start = time.perf_counter()
-    results = list(peer.run(source, stages, queue_size))
-    seconds = time.perf_counter() - start
-    in_order = peer.ordered or all(stage.workers == 1 for stage in stages)
-    if (results if in_order else sorted(results)) != list(source):
-        raise AssertionError(f"{peer.name} gave other results than the plain loop")
-    return seconds
-
-
-def timed_with_cpu(peer: Peer, stages: Sequence[Stage], source: Sequence[Any]) -> Measured:
-    """Microseconds an item, and of CPU time."""
-    warm_up(peer)
-    before = time.process_time()
-    seconds = timed(peer, stages, source)
-    return Measured(seconds / len(source) * 1e6, (time.process_time() - before) / len(source) * 1e6)
-
-
-def timed_once_started(peer: Peer, stages: Sequence[Stage], source: Sequence[Any], first: int = 128) -> Measured:
-    """Microseconds an item, and of CPU time here, from when the `first` have been there and back: all children run by then."""
-    held, results, begin, start, cpu = threading.Event(), list[Any](), time.perf_counter(), 0.0, 0.0
-
-    def items() -> Iterator[Any]:
-        yield from source[:first]
-        held.wait()
-        yield from source[first:]
-
-    for result in peer.run(items(), stages, 100):
-        results.append(result)
-        if len(results) == first:
-            start, cpu = time.perf_counter() - begin, time.process_time()
-            held.set()
-    seconds, cpu = time.perf_counter() - begin - start, time.process_time() - cpu
-    if results != list(source):
-        raise AssertionError(f"{peer.name} gave other results than the plain loop")
-    each = 1e6 / (len(source) - first)
-    return Measured(seconds * each, cpu * each, start=start)
-
-
-def warm_up(peer: Peer) -> None:
-    """Import what it needs, and start its threads once."""
-    list(peer.run([0], [Stage(same)], 100))
-
-
-def without_pipeline(stages: Sequence[Stage], source: Sequence[Any]) -> float:
-    """Seconds that the threads of all stages take at once, each with its share of the items, and none waits for another."""
-
-    def work(function: Function, share: Sequence[Any]) -> None:
-        for item in share:
-            function(item)
-
-    shares = [(stage.function, source[n :: stage.workers]) for stage in stages for n in range(stage.workers)]
-    threads = [threading.Thread(target=work, args=share) for share in shares]
-    start = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return time.perf_counter() - start
 
 
 EVERYONE = (
@@ -364,101 +273,6 @@ def pure_python(peer: Peer, x: X, scale: float) -> float:
     return len(source) / timed(peer, [Stage(count_primes, int(x or 1))], source)
 
 
-def ratio_of_hop(m: Medians) -> list[str]:
-    limits = {"chain": 3, "pypeln": 10, "streamable": 4, "spdl": 100}
-    found = {peer: m[peer, None] / m["ours", None] for peer in limits if (peer, None) in m and ("ours", None) in m}
-    return [f"{peer}: {ratio:.1f} times ours; {limits[peer]} asked for" for peer, ratio in found.items()]
-
-
-def ideal(m: Medians) -> list[str]:
-    """What a pipeline costs is what it takes off bare threads: they, too, sleep longer than they are told."""
-    return [
-        f"ours{'' if x is None else f' with {x}'}: {m['ours', x]:.1%} of the ideal, and {m['ours', x] / m['bare', x]:.1%} "
-        f"of what threads without a pipeline reach; 97% asked for"
-        for peer, x in m
-        if peer == "bare" and ("ours", x) in m
-    ]
-
-
-def two_cores(m: Medians) -> list[str]:
-    if not {("ours", None), ("loop", None), ("bare", None)} <= set(m):
-        return []
-    ours, loop, bare = (m[peer, None] for peer in ("ours", "loop", "bare"))
-    reached = (
-        f"ours: {loop / ours / 2:.1%} of two cores, and {bare / ours:.1%} of what threads without a pipeline reach"
-    )
-    return [f"{reached}; 95% asked for"]
-
-
-def faster_with_cores(m: Medians) -> list[str]:
-    found = [peer for peer in ("ours", "loop") if {(peer, 1), (peer, 2)} <= set(m)]
-    return [f"{peer}: {m[peer, 1] / m[peer, 2]:.2f} times as fast with two cores as with one" for peer in found]
-
-
-def as_fast_as_chain(m: Medians) -> list[str]:
-    return [f"ours: {m['ours', None] / m['chain', None]:.2f} of the chain; 1 asked for"] if ("chain", None) in m else []
-
-
-def cost_of_watching(m: Medians) -> list[str]:
-    limits = {0: "10%", 10: "2%"}
-    return [
-        f"with a stage of {x} ms: {m['watched', x] / m['unwatched', x] - 1:.1%} more; under {limits[int(x)]} asked for"
-        for peer, x in m
-        if peer == "watched" and x is not None
-    ]
-
-
-def beside(peer: str, wanted: float) -> Callable[[Medians], list[str]]:
-    """How many times as fast as that peer ours is."""
-
-    def verdicts(m: Medians) -> list[str]:
-        return [
-            f"{peer}{_at(x)}: {value / m['ours', x]:.1f} times ours; {wanted:g} asked for"
-            for (name, x), value in m.items()
-            if name == peer and ("ours", x) in m and not x
-        ]
-
-    return verdicts
-
-
-def _at(x: X) -> str:
-    return "" if x is None else f" with {x} ms"
-
-
-def beside_imap(m: Medians) -> list[str]:
-    found = []
-    for ours, x in m:
-        if ours in ("ours", "ours-pool") and {("imap-1", x), ("imap-64", x)} <= set(m):
-            many, one = m[ours, x] / m["imap-64", x], m["imap-1", x] / m[ours, x]
-            if x:
-                found.append(f"{ours} with {x} ms: {1 / many:.1%} of the rate of imap-64; 92% asked for")
-            else:
-                found.append(
-                    f"{ours}: {many:.1f} times as long as imap-64, 5 allowed; imap-1 {one:.1f} times, 3 asked for"
-                )
-    return found
-
-
-def beside_gather(m: Medians) -> list[str]:
-    if not {("ours", None), ("gather", None)} <= set(m):
-        return []
-    return [f"ours: {m['gather', None] / m['ours', None]:.1%} of the rate of gather; 95% asked for"]
-
-
-def beside_the_loop(m: Medians) -> list[str]:
-    if not {("ours", None), ("loop", None)} <= set(m):
-        return []
-    return [f"ours: {m['ours', None] / m['loop', None]:.2f} times as long as the loop; 1.5 allowed"]
-
-
-def speed_up(m: Medians) -> list[str]:
-    return [
-        f"{peer}: {m[peer, 2] / m[peer, 1]:.2f} times as fast with two workers; 1.8 asked for of ours"
-        for peer in ("ours", "window")
-        if {(peer, 1), (peer, 2)} <= set(m)
-    ]
-
-
 WORKLOADS = {
     workload.name: workload
     for workload in (
@@ -485,7 +299,7 @@ WORKLOADS = {
             io,
             peers=("bare", *STAGED),
             higher=True,
-            verdicts=ideal,
+            verdicts=ideal("97%"),
         ),
         Workload(
             "mixed",
@@ -494,7 +308,7 @@ WORKLOADS = {
             mixed,
             peers=("bare", *STAGED),
             higher=True,
-            verdicts=ideal,
+            verdicts=ideal("99%"),
         ),
         Workload(
             "cpu", "two stages that hash 1 MiB each", "ms an item", cpu, ("loop", "bare", *STAGED), verdicts=two_cores
@@ -543,7 +357,7 @@ WORKLOADS = {
             "workers",
             (1, 4, 16, 64),
             higher=True,
-            verdicts=ideal,
+            verdicts=ideal("97%"),
         ),
         Workload(
             "workers",
