@@ -82,6 +82,7 @@ def project(bake: Baker, tmp_path_factory: pytest.TempPathFactory) -> Bake:
     return project
 
 
+@pytest.mark.timeout(1500)  # Some 3 minutes, or 10 beside what else loads the machine.
 def test_r15_the_runtime_on_a_cluster(python: str, project: Bake) -> None:
     command = [python, "-m", "pytest", "-q", "--noconftest", "-o", "addopts=", "--import-mode=importlib"]
     path = os.pathsep.join([str(project.path / "src"), str(ROOT / "tests" / "runtime")])
@@ -91,7 +92,7 @@ def test_r15_the_runtime_on_a_cluster(python: str, project: Bake) -> None:
         env=environment(PYTHONPATH=path),
         capture_output=True,
         text=True,
-        timeout=540,
+        timeout=1300,
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 

@@ -5,6 +5,9 @@ import ast
 from baking import Baker
 
 MOST_LINES_OF_TESTS = 1_500
+MOST_LINES_OF_A_MODULE = 250  # In the core.
+MOST_LINES_OF_THE_READING_PATH = 650
+READING_PATH = ("lane.py", "channel.py", "stage.py", "source.py", "run.py")  # As the core's README has it.
 
 
 def lines_of_code(source: str) -> int:
@@ -28,3 +31,10 @@ def test_t11_the_tests_of_a_default_project_are_small(bake: Baker) -> None:
     project = bake()
     counts = {file: lines_of_code(project.text(file)) for file in project.files() if file.startswith("tests/")}
     assert sum(counts.values()) <= MOST_LINES_OF_TESTS, counts
+
+
+def test_t11_the_core_is_read_file_by_file_and_one_item_is_followed_through_five_of_them(bake: Baker) -> None:
+    project = bake()
+    core = {file.name: lines_of_code(file.read_text("utf-8")) for file in project.path.glob("src/*/pipeline_core/*.py")}
+    assert max(core.values()) <= MOST_LINES_OF_A_MODULE, core
+    assert sum(core[name] for name in READING_PATH) <= MOST_LINES_OF_THE_READING_PATH, core

@@ -11,7 +11,8 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "benchmarks"))
 
-from peers import Function, Stage, run_tutorial, use_core  # The path comes first.
+from peers import Function, Stage, use_core  # The path comes first.
+from tutorial import run_tutorial
 
 use_core()
 from pipeline_core import BaseWorker, PipelineManager, SubTaskPoolWorker  # noqa: E402  # The path comes first.

@@ -202,7 +202,8 @@ def test_a_stage_that_waits_for_its_rate_is_not_busy(kind: str) -> None:
     list(manager.run(range(50), serial=kind == "serial"))
     (stage,) = manager.report.stages
     assert stage.rate_limit == 100
-    assert stage.rate_used == pytest.approx(1, abs=0.1)
+    used = min(1, 50 / (100 * stage.seconds))  # Of the rate: on a busy machine, not all.
+    assert stage.rate_used == pytest.approx(used, abs=0.03)
     assert stage.waiting_for_rate > 0.6
     assert stage.busy + stage.waiting_for_output < 0.3
 

@@ -15,11 +15,12 @@ from typing import Any
 from .calls import Calls, unless_passing
 from .channel import Closed
 from .child_main import Expanded, serve
-from .crew import Crew, Owner
+from .crew import Crew
 from .errors import Failure, Passed, Raised, RetryAfter, tried
 from .messages import packed, receive, send, unpacked
 from .policy import SPECIAL, Call
 from .tasks import Place
+from .workers import Owner
 
 NOT_PLAIN = SPECIAL | {id(Expanded)}
 LONG = 1e6  # Seconds. A system waits for a pipe no longer than some weeks.

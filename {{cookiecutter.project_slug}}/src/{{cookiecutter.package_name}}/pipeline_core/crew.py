@@ -4,26 +4,23 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from functools import partial
 from itertools import chain, groupby, islice, repeat, starmap
-from threading import get_ident
 from time import perf_counter
-from typing import Any, Final
+from typing import Any
 
 from .calls import Calls
-from .channel import Channel, Closed
+from .channel import Closed
 from .clocks import Waits
-from .errors import Barrier, Failure, tried
+from .errors import Barrier, Failure
 from .lane import Bursts, drained, travellers
-from .policy import NOTHING, SPECIAL, Call, Expansion, Part
-from .signals import Signal
-from .tasks import Place, Stream, Tasks
+from .policy import Call, Part
+from .tasks import Place, Stream
+from .workers import ANY, Owner, Workers
 
-ANY: Final[Any] = object()  # Stands for whichever place is finished next.
 PATIENCE = 1e-3  # Seconds between two looks whether items wait for one another in a place.
-Owner = Any  # The Stage that a crew works for. Its module imports this one.
 
 
-class Crew:
-    """Threads, each with calls of its own to make. What they work on are places, and any thread may `finish` one.
+class Crew(Workers):
+    """Workers, and what the loop of their stage does with them.
 
     Only the loop of the stage, which gets its bursts here, reads the inbox, counts, judges and keeps the order. How it
     and the workers meet without a lock for each item, and why nobody sleeps for ever, is told in the README: store first,
@@ -36,40 +33,28 @@ class Crew:
               whose outputs wait for their turn in a stream each, are two for each worker
     `singly`  no two items share a place
     `fixed`   never more than `most`: else quick items for child processes may be, so that the next ones lie ready
-    `pooled`  the stage's workers are set up in the loop's thread, and serve all threads of the crew
     """
 
     def __init__(
         self, stage: Owner, callers: Sequence[Calls], most: int, *, singly: bool, pooled: bool, fixed: bool = False
     ) -> None:
-        self.lane, self.inbox, self.outbox, self.hands = stage.lane, stage.inbox, stage.outbox, stage.hands
-        self.callers = self.served = callers  # `served` are those that have a thread.
-        self.size, self.executor = len(callers), callers[0].executor
-        self.most, self.singly, self.pooled, self.ordered = most, singly, pooled, stage.ordered
-        self.apart = callers[0].apart
+        super().__init__(stage, callers, most, pooled=pooled)
+        self.singly, self.apart = singly, callers[0].apart
         self.roomy = self.apart and not fixed
         self.batch_size, self.batch_timeout = stage.spec.batch_size or 1, stage.spec.batch_timeout
-        self.bell = stage.inbox.bell  # Wakes the loop: for an item, the end, the awaited place, or a worker that left.
         stage.lane.lineage.ordered = self.ordered
         self.ordering = Waits()  # Of the loop, for the head of the order.
         self.in_hand, self.held = set[Place](), 0  # And how many items these are.
-        self.window: deque[Place] = deque()  # All places in order; without order, those that have news.
         self.told: list[Place] = []  # Without order: those from the window that are not finished.
         # Without order: places in hand, and what is between.
         self.epochs, self.barriers = deque([set[Place]()]), deque[Any]()
-        self.awaited: Any = None  # The place that the loop sleeps for, or ANY.
-        self.tasks, self.latest = Tasks(stage.outbox), 0  # What workers take; the last index that was told of (`tell`).
-        self.watched, self.received = False, 0  # The loop will soon look for items that wait; items that came in.
-        self.complete = self.broken = False  # All of the stream is done; a worker has left before the end.
-        self.endings = [Channel[Any](self.outbox.capacity) for _ in callers]  # What `finish` gives, by worker.
+        self.received, self.complete = 0, False  # Items that came in; all of the stream is done.
         self._batch: list[Any] = []  # The next place.
         self._deadline: float | None = None  # When it must be submitted, complete or not.
         self._waiting, self._looked = set[Place](), 0.0  # Places in which items waited at the last look, and its time.
         self._least = 1  # Items that there must be room for, so that no chunk is tiny because little room was left.
         self._items, self._outcomes = deque[Any](), deque[Any]()  # What is being handed on.
         self._outcome: Call = partial(next, starmap(self._outcomes.popleft, repeat(())))  # Whatever it is called with.
-
-    # What the loop does.
 
     def bursts(self) -> Bursts:
         """What the loop hands on next, until nothing is left. Items that are in hand when it is closed are aborted."""
@@ -279,86 +264,6 @@ class Crew:
             places.clear()
         self.epochs, self.barriers = deque([set()]), deque()
         self.awaited = None
-
-    # What workers do.
-
-    def work(self, calls: Calls) -> None:
-        """What the thread of a worker does between `setup` and `teardown`."""
-        bell, me = Signal(), get_ident()
-        while (place := self.tasks.take(bell, calls.meter)) is not None:
-            self.hands[me] = place
-            places, call = calls.chunk(place, self)
-            if self.tasks.ended:  # What a batch gave is not wanted any more.
-                return
-            for place in places:
-                self.make(place, call, calls)
-            self.hands[me] = None
-            del place, places, call
-
-    def make(self, place: Place, call: Call, calls: Calls) -> None:
-        """Make the calls of a place, as far as the loop has not cut it."""
-        policy, todo, done, several = self.lane.policy, place.todo, place.done, len(place.todo) > 1
-        place.meter, self.hands[get_ident()] = calls.meter, place
-        if several and calls.streams and self.executor == "thread" and not self.watched:
-            self.watched = True
-            self.bell.set()
-        while todo and not self.tasks.ended:
-            try:
-                place.item = item = todo.pop()
-            except IndexError:
-                break
-            outcome = tried(call, item)
-            if id(type(outcome)) in SPECIAL:
-                outcome = policy.outcome(outcome, calls.measured, item, place)
-            if type(outcome) is Expansion and calls.streams:
-                self.stream(place, outcome, item)
-            else:
-                done.append(outcome)
-            if several:
-                place.index, place.attempt = place.index + (type(item) is not Failure), 1
-            item = outcome = None
-        place.item = NOTHING
-        self.finish(place)
-
-    def stream(self, place: Place, expansion: Expansion, item: Any) -> None:
-        """Fill a stream with the outputs of an expansion, so that they leave as they come, within its bound."""
-        self.new_stream(place).fill(self.lane.policy.outputs(expansion, item, place))
-
-    def new_stream(self, place: Place) -> Stream:
-        stream = Stream(max(1, self.inbox.capacity // self.most), self.bell)
-        stream.writing, place.expands = place.meter.waits, True
-        place.done.append(stream)
-        self.tell(place)
-        if self.tasks.ended:  # `_end` may not have seen the stream.
-            stream.cancel()
-        return stream
-
-    def finish(self, place: Place) -> None:
-        """Give a place back to the loop. Any thread may call."""
-        place.finished = True
-        self.tell(place)
-
-    def tell(self, place: Place) -> None:
-        """Have the loop look at a place."""
-        if not self.ordered:
-            self.window.append(place)
-        self.latest = place.index  # This store takes the lock of `awaited =`: it stands between outcomes and look.
-        awaited = self.awaited
-        if awaited is place or awaited is ANY:
-            self.awaited = None  # Before the bell rings: the loop sets it anew when it wakes.
-            self.bell.set()
-
-    def left(self) -> None:
-        """Called when a worker has left. Before the end of the stream, this ends the stage."""
-        self.broken = self.broken or not self.tasks.ended
-        self.bell.set()
-
-    def cancel(self) -> None:
-        """Tell workers elsewhere that the run has stopped."""
-        for ending in self.endings:
-            ending.cancel()
-        for calls in self.callers:
-            calls.stop()
 
 
 def _is_barrier(item: Any) -> bool:

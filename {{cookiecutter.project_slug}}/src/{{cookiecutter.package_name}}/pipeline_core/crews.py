@@ -6,8 +6,9 @@ from inspect import isgeneratorfunction
 from typing import Any
 
 from .calls import Calls
-from .crew import Crew, Owner
+from .crew import Crew
 from .time_limits import TimedCrew
+from .workers import Owner
 
 Builder = Callable[[Owner], Crew]
 BUILDERS: dict[type, Builder] = {}  # What builds the crews of special classes of workers: pools.

@@ -60,7 +60,7 @@ class Stage:
         spec, size, number = self.spec, self.spec.batch_size, 1 if serial else self.spec.workers
         in_children, in_loop = spec.apart and not serial, spec.in_loop
         if in_loop:
-            from .async_crew import OnEventLoop, TaskHands  # Imported here: it takes 30 ms, and few pipelines need it.
+            from .event_loop import OnEventLoop, TaskHands  # Imported here: it takes 30 ms, and few pipelines need it.
 
             self.hands = TaskHands()
         for index in range(0 if in_children else 1 if in_loop else number):

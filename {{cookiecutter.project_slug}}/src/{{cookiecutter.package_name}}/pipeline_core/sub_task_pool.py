@@ -9,7 +9,7 @@ from .base_worker import BaseWorker
 from .calls import PASSING, Calls
 from .checks import MOST_WORKERS, check_choice, check_count
 from .clocks import Meter
-from .crew import Crew, Owner
+from .crew import Crew
 from .crews import BUILDERS
 from .errors import Raised, tried
 from .machine import cores
@@ -17,6 +17,7 @@ from .policy import SPECIAL, Expansion
 from .signals import Signal
 from .tasks import Place
 from .time_limits import TimedCrew
+from .workers import Owner
 
 In = TypeVar("In")
 Out = TypeVar("Out")

@@ -10,12 +10,13 @@ from typing import Any
 from .calls import Calls
 from .channel import Closed
 from .clocks import Meter
-from .crew import Crew, Owner
+from .crew import Crew
 from .errors import LeftBehind
 from .lane import Bursts
 from .policy import NOTHING
 from .signals import Once, Signal
 from .tasks import Place, Stream
+from .workers import Owner
 
 
 class Attempt(Once):
