@@ -7,6 +7,7 @@ from baking import Baker
 MOST_LINES_OF_TESTS = 1_500
 MOST_LINES_OF_A_MODULE = 250  # In the core.
 MOST_LINES_OF_THE_READING_PATH = 650
+MOST_LINES_FOR_RAY = 300
 READING_PATH = ("lane.py", "channel.py", "stage.py", "source.py", "run.py")  # As the core's README has it.
 
 
@@ -38,3 +39,7 @@ def test_t11_the_core_is_read_file_by_file_and_one_item_is_followed_through_five
     core = {file.name: lines_of_code(file.read_text("utf-8")) for file in project.path.glob("src/*/pipeline_core/*.py")}
     assert max(core.values()) <= MOST_LINES_OF_A_MODULE, core
     assert sum(core[name] for name in READING_PATH) <= MOST_LINES_OF_THE_READING_PATH, core
+
+
+def test_t11_what_calls_workers_on_a_cluster_is_small(bake: Baker) -> None:
+    assert lines_of_code(bake(scale_out="ray").text("src/my_pipeline/ray_crew.py")) <= MOST_LINES_FOR_RAY
