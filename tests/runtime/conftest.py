@@ -8,7 +8,6 @@ Whatever the package is called, the tests import it as `my_pipeline`.
 """
 
 import atexit
-import gc
 import multiprocessing
 import os
 import sys
@@ -81,12 +80,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.slow)
         if item.path.is_relative_to(HERE) and item.config.pluginmanager.has_plugin("timeout"):
             item.add_marker(pytest.mark.timeout(0))
-
-
-def pytest_collection_finish() -> None:
-    """What is there before the first test is not looked at again by the collection after each of them."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -105,12 +105,14 @@ def no_exception_lost(what: object) -> Iterator[None]:
     sys.unraisablehook = lambda args: unhandled.append(f"unraisable in {args.object!r}: {args.exc_value!r}")
     accounts = _Accounts()
     CORE_LOG.addHandler(accounts)
+    gc.freeze()  # What was there before takes most of a collection's time, the longer the more examples are kept.
     try:
         yield
         gc.collect()
         assert not unhandled, f"unhandled: {unhandled}\n{what}"
         assert not accounts.found, f"logged: {accounts.found}\n{what}"
     finally:
+        gc.unfreeze()
         threading.excepthook, sys.unraisablehook = hooks
         CORE_LOG.removeHandler(accounts)
 
