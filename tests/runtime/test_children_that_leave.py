@@ -77,6 +77,27 @@ def test_r6_no_child_outlives_its_program(way: str, kind: str, tmp_path: Path, u
     until(lambda: not any(map(is_alive, left)))
 
 
+AFTER_MULTIPROCESSING = """
+import atexit, time
+
+def look():
+    time.sleep(1)
+    print("left:", multiprocessing.active_children())
+
+atexit.register(look)  # Called after what registers later.
+import multiprocessing
+"""
+
+
+@each_kind
+def test_r6_no_child_is_started_when_python_exits(kind: str, tmp_path: Path) -> None:
+    """multiprocessing ends the children then. Whoever replaces one would make Python wait for it without end."""
+    script = tmp_path / "script.py"
+    text = LEAVING.replace("HOW", "sys.kept = results").replace("KIND", kind).replace("UNTIL_THE_STOP", "False")
+    script.write_text(AFTER_MULTIPROCESSING + text)
+    assert run_program([str(script), str(tmp_path)]).stdout == "left: []\n"
+
+
 @each_kind
 @pytest.mark.parametrize("end", ["close", "stop", "error"])
 def test_r6_no_child_is_left_when_the_run_is_over(end: str, kind: str) -> None:

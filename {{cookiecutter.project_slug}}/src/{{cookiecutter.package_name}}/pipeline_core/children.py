@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Generator
 from functools import partial
 from itertools import count
+from multiprocessing.util import Finalize
 from threading import Event, Lock, get_ident
 from time import perf_counter
 from typing import Any
@@ -37,6 +38,7 @@ class Process:
     died = "a child process died in the middle of a call: killed, crashed or out of memory"
     _context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     _starting = Lock()  # multiprocessing starts one process at a time.
+    _exiting = False  # Whether Python exits.
 
     def __init__(self, name: str, told: tuple[Any, ...]) -> None:
         pickled = pickle.dumps((*told, (dict(os.environ), os.getcwd())))
@@ -46,10 +48,17 @@ class Process:
         self._process = self._context.Process(target=serve, args=(theirs, stop, pickled), name=name, daemon=True)
         try:
             with self._starting:
+                if self._exiting:
+                    raise RuntimeError("no child process can be started when Python exits")
                 self._process.start()
         finally:
             theirs.close()
             stop.close()
+
+    @classmethod
+    def start_no_more(cls) -> None:
+        with cls._starting:
+            cls._exiting = True
 
     def packed(self, calls: Any) -> list[Any]:
         return packed(calls)
@@ -84,6 +93,9 @@ class Process:
             f"a child process ended before it was ready, with exit code {self._process.exitcode}: what it printed tells why."
             ' A script that starts a pipeline needs `if __name__ == "__main__":`'
         )
+
+
+Finalize(None, Process.start_no_more, exitpriority=0)  # Before multiprocessing ends the daemons.
 
 
 class Child(Calls):
