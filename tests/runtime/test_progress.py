@@ -249,7 +249,7 @@ def test_items_are_done_one_after_the_other_also_behind_a_stage_that_expands(
                 gate.wait()
             return item
 
-    pipeline = PipelineManager().add_worker(Expand).add_worker(Stops, name="stops", queue_size=100)
+    pipeline = PipelineManager().add_worker(Expand).add_worker(Stops, name="stops", queue_size=200)
     watching = Progress(pipeline, terminal(), lambda: 4)
     with watching:
         pipeline.start(range(4))
