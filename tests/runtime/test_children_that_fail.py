@@ -4,6 +4,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import re
 import signal
 import sys
 import threading
@@ -111,7 +112,7 @@ def test_r15_a_class_of_a_program_without_a_file_cannot_be_found_and_that_is_sai
     done = run_program(["-c", program]) if how == "python -c" else run_program(["-"], program)
     name = "Work" if kind == "stage" else "Pool"
     if how == "python -c":
-        assert "failed in setup: AttributeError: Can't get attribute " + repr(name) in done.stderr
+        assert re.search(f"failed in setup: AttributeError: .*attribute {name!r}", done.stderr)
     else:
         assert "FileNotFoundError" in done.stderr
         assert "failed in setup: RuntimeError: a child process ended before it was ready" in done.stderr
@@ -123,7 +124,9 @@ def test_r15_a_program_that_does_not_guard_its_main_is_told_to(kind: str, tmp_pa
     script = tmp_path / "script.py"
     script.write_text(f"KIND = {kind!r}\n{PROGRAM}{MAIN}")
     done = run_program([str(script)])
-    assert "failed in setup: RuntimeError: a child process ended before it was ready, with exit code 1" in done.stderr
+    assert re.search(
+        r"failed in setup: RuntimeError: a child process ended before it was ready(, with exit code 1)?:", done.stderr
+    )
     assert 'needs `if __name__ == "__main__":`' in done.stderr
     script.write_text(f'KIND = {kind!r}\n{PROGRAM}\nif __name__ == "__main__":\n    {MAIN}')
     done = run_program([str(script)])

@@ -84,7 +84,8 @@ def look():
     time.sleep(1)
     print("left:", multiprocessing.active_children())
 
-atexit.register(look)  # Called after what registers later.
+if __name__ == "__main__":
+    atexit.register(look)  # Called after what registers later.
 import multiprocessing
 """
 

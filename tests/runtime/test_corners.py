@@ -385,9 +385,13 @@ def test_r6_threads_that_cannot_start_end_the_start(from_number: int, monkeypatc
     monkeypatch.setattr(threading.Thread, "start", fails_from_then_on)
     # The first three are started before `start` returns. The stage starts its workers, perhaps later.
     told = RuntimeError if from_number <= 3 else (RuntimeError, PipelineError)
-    with pytest.raises(told, match="can't start new thread"):
+
+    def run() -> None:
         manager.start(itertools.count())
         manager.wait_for_completion()
+
+    with pytest.raises(told, match="can't start new thread"):
+        run()
     assert manager.report.state != "running"
 
 

@@ -1,6 +1,5 @@
 """Child processes that make the calls of a crew: each has a worker of its own, and a thread of the crew at its pipe."""
 
-import logging
 import multiprocessing
 import os
 import pickle
@@ -9,7 +8,7 @@ from collections.abc import Generator
 from functools import partial
 from itertools import count
 from multiprocessing.util import Finalize
-from threading import Event, Lock, get_ident
+from threading import Lock, get_ident
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +17,7 @@ from .channel import Closed
 from .child_main import Expanded, serve
 from .crew import Crew
 from .errors import Failure, Passed, Raised, RetryAfter, tried
-from .messages import packed, receive, send, unpacked
+from .messages import heard, packed, receive, send, told_of, unpacked
 from .policy import SPECIAL, Call
 from .tasks import Place
 from .workers import Owner
@@ -51,6 +50,8 @@ class Process:
                 if self._exiting:
                     raise RuntimeError("no child process can be started when Python exits")
                 self._process.start()
+        except (ConnectionError, EOFError):
+            pass  # What starts processes could not import `__main__`, as newer Pythons do there. `receive` finds nobody.
         finally:
             theirs.close()
             stop.close()
@@ -85,12 +86,14 @@ class Process:
     def end(self) -> None:
         """Wait for its end. Closes the pipes."""
         self._pipe.close()
-        self._process.join()
+        if self._process.pid is not None:
+            self._process.join()
 
     def unready(self) -> str:
         """Why it ended before its worker was set up."""
+        code = self._process.exitcode
         return (
-            f"a child process ended before it was ready, with exit code {self._process.exitcode}: what it printed tells why."
+            f"a child process ended before it was ready{'' if code is None else f', with exit code {code}'}: what it printed tells why."
             ' A script that starts a pipeline needs `if __name__ == "__main__":`'
         )
 
@@ -308,22 +311,3 @@ class Child(Calls):
             return self._receive(self._spec.timeout)
         except Died as death:
             raise RuntimeError(*death.args) from None
-
-
-def told_of(spec: Any, index: int, method: str, thread: str) -> tuple[Any, ...]:
-    """What a process elsewhere is told of its worker."""
-    levels = {name: logging.getLogger(name).getEffectiveLevel() for name in ("", __package__ or "")}
-    return spec.worker_class, spec.worker_args, spec.name, index, method, thread, levels
-
-
-def heard(answer: Any, stop_event: Event) -> bool:
-    """Whether this is no answer to a call but a log record, which is handled, or the wish to stop the run."""
-    if isinstance(answer, logging.LogRecord):
-        logger = logging.getLogger(answer.name)
-        if logger.isEnabledFor(answer.levelno):
-            logger.handle(answer)
-        return True
-    if isinstance(answer, str) and answer == "stop":
-        stop_event.set()
-        return True
-    return False
