@@ -92,7 +92,7 @@ import multiprocessing
 
 @each_kind
 def test_r6_no_child_is_started_when_python_exits(kind: str, tmp_path: Path) -> None:
-    """multiprocessing ends the children then. Whoever replaces one would make Python wait for it without end."""
+    """multiprocessing ends the children then. Python would wait without end for one that replaces another."""
     script = tmp_path / "script.py"
     text = LEAVING.replace("HOW", "sys.kept = results").replace("KIND", kind).replace("UNTIL_THE_STOP", "False")
     script.write_text(AFTER_MULTIPROCESSING + text)

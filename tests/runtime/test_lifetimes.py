@@ -318,6 +318,62 @@ def test_r6_a_run_with_failures_keeps_those_alone(
     assert eventually(lambda: {*Thing.alive} <= held(manager)), {*Thing.alive} - held(manager)
 
 
+class RefusesTogether(BaseWorker[Thing, Thing]):
+    """Refuses each item when three of them have come."""
+
+    def __init__(self, barrier: threading.Barrier) -> None:
+        self.barrier = barrier
+
+    def process_item(self, item: Thing) -> Thing:
+        self.barrier.wait(60)
+        raise Refused(item)
+
+
+class YieldsTogether(RefusesTogether):
+    def process_item(self, item: Thing) -> Iterator[Thing]:  # type: ignore[override]
+        yield super().process_item(item)
+
+
+class AsyncRefusesTogether(RefusesTogether):
+    async def process_item(self, item: Thing) -> Thing:  # type: ignore[override]
+        if item.number < 2:
+            await asyncio.to_thread(self.barrier.wait, 60)
+        else:
+            self.barrier.wait(60)
+        raise Refused(item)
+
+
+class PoolRefusesTogether(SubTaskPoolWorker[Thing, Thing, Thing, Thing]):
+    def __init__(self, barrier: threading.Barrier) -> None:
+        super().__init__(sub_workers=3)
+        self.barrier = barrier
+
+    def process_sub_task(self, sub: Thing) -> Thing:
+        self.barrier.wait(60)
+        raise Refused(sub)
+
+
+class SplitsAndRefusesTogether(PoolRefusesTogether):
+    def split(self, item: Thing) -> list[Thing]:
+        return [item]
+
+
+@pytest.mark.parametrize("timeout", [None, 1000])
+@pytest.mark.parametrize(
+    "kind", [RefusesTogether, YieldsTogether, AsyncRefusesTogether, PoolRefusesTogether, SplitsAndRefusesTogether]
+)
+def test_r5_what_a_failure_keeps_is_not_the_others_that_came_with_it(kind: Any, timeout: float | None) -> None:
+    """The traceback of the one that is told refers to frames of its thread, and these to what they worked on next."""
+    if kind is SplitsAndRefusesTogether and timeout:
+        pytest.skip("threads of a pool that splits items have no time limit")
+    manager = PipelineManager(queue_size=4)
+    workers = 1 if issubclass(kind, PoolRefusesTogether) else 3
+    manager.add_worker(kind, workers=workers, worker_args={"barrier": threading.Barrier(3)}, timeout=timeout)
+    with pytest.raises(PipelineError):
+        list(manager.run(things(3)))
+    assert eventually(lambda: {*Thing.alive} <= held(manager)), {*Thing.alive} - held(manager)
+
+
 class ComesLate(BaseWorker[Thing, Thing]):
     """The first call for every tenth item waits for the gate, which opens when the run is over."""
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from my_pipeline.pipeline_core import SENTINEL, BaseWorker, PipelineManager, robust_put
+from my_pipeline.pipeline_core import SENTINEL, BaseWorker, PipelineManager, SubTaskPoolWorker, robust_put
 
 both_modes = pytest.mark.parametrize("serial", [False, True], ids=["threads", "serial"])
 
@@ -83,10 +83,15 @@ def test_r12_add_worker_refuses_a_bad_argument_by_name(argument: str, value: Any
 
 def test_r12_tune_changes_all_or_nothing() -> None:
     manager = PipelineManager().add_worker(Pass, name="first").add_worker(Pass, name="second")
-    for bad, problem in ({"second": 0}, "workers of second"), ({"third": 2}, "there is no stage 'third'"):
+    manager.add_worker(SubTaskPoolWorker, name="pool")
+    for bad, problem in (
+        ({"second": 0}, "workers of second"),
+        ({"pool": 0}, "workers of pool"),
+        ({"third": 2}, "there is no stage 'third'"),
+    ):
         with pytest.raises(ValueError, match=problem):
             manager.tune(workers={"first": 3} | bad)
-    assert [stage.workers for stage in manager.report.stages] == [1, 1]
+    assert [stage.workers for stage in manager.report.stages][:2] == [1, 1]
 
 
 def test_r12_tune_changes_what_it_is_told_and_nothing_else() -> None:

@@ -37,7 +37,7 @@ class Process:
     died = "a child process died in the middle of a call: killed, crashed or out of memory"
     _context: Any = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
     _starting = Lock()  # multiprocessing starts one process at a time.
-    _exiting = False  # Whether Python exits.
+    _exiting = False  # Set when Python exits.
 
     def __init__(self, name: str, told: tuple[Any, ...]) -> None:
         pickled = pickle.dumps((*told, (dict(os.environ), os.getcwd())))
@@ -51,13 +51,14 @@ class Process:
                     raise RuntimeError("no child process can be started when Python exits")
                 self._process.start()
         except (ConnectionError, EOFError):
-            pass  # What starts processes could not import `__main__`, as newer Pythons do there. `receive` finds nobody.
+            pass  # The fork server has ended: since Python 3.14 it imports `__main__` itself. `receive` raises EOFError.
         finally:
             theirs.close()
             stop.close()
 
     @classmethod
     def start_no_more(cls) -> None:
+        """Refuse to start processes. Else a thread would replace one that has been ended, and Python would wait for it."""
         with cls._starting:
             cls._exiting = True
 
@@ -98,7 +99,7 @@ class Process:
         )
 
 
-Finalize(None, Process.start_no_more, exitpriority=0)  # Before multiprocessing ends the daemons.
+Finalize(None, Process.start_no_more, exitpriority=0)  # Called before multiprocessing ends the daemons.
 
 
 class Child(Calls):

@@ -259,7 +259,7 @@ class Crew(Workers):
     def forget(self) -> None:
         """Release all items. No thread works on them any more."""
         for place in self.in_hand:
-            place.done = []  # The traceback of an error there may refer to a frame that has the place.
+            del place.done[:], place.items[:], place.todo[:]  # Frames in the traceback of an error refer to the place.
         for places in self.window, self.told, self.in_hand, self._waiting, self._batch, self._items, self._outcomes:
             places.clear()
         self.epochs, self.barriers = deque([set()]), deque()

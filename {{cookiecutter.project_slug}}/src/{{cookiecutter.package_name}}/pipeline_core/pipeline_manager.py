@@ -159,8 +159,8 @@ class PipelineManager:
         for name, number in (workers or {}).items():
             position = self._position(name)
             spec = specs[position]
-            check_count(f"workers of {name}", number)
             if spec.is_pool:
+                check_count(f"workers of {name}", number)
                 specs[position] = replace(spec, worker_args=spec.worker_args | {"sub_workers": number})
             else:
                 specs[position] = replace(spec, workers=number)

@@ -91,11 +91,13 @@ class Policy:
 
         An item that failed is tried again with `call`. Raises Closed after a stop.
         """
-        given = self.begun(given, hand)
-        while type(given) is Raised:
-            failure = self.give_up_or_wait(given.take(), item, hand)
-            given = failure or self.begun(tried(call, item), hand)
-        return self.concluded(given, hand)
+        try:
+            given = self.begun(given, hand)
+            while type(given) is Raised:
+                given = self.give_up_or_wait(given.take(), item, hand) or self.begun(tried(call, item), hand)
+            return self.concluded(given, hand)
+        finally:
+            given = None  # The traceback of an error refers to this frame.
 
     def concluded(self, given: Any, hand: Hand) -> Any:
         """What was given at last, where a failure is a Failure."""

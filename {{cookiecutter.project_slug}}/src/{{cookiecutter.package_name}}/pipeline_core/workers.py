@@ -39,40 +39,47 @@ class Workers:
     def work(self, calls: Calls) -> None:
         """What the thread of a worker does between `setup` and `teardown`."""
         bell, me = Signal(), get_ident()
-        while (place := self.tasks.take(bell, calls.meter)) is not None:
-            self.hands[me] = place
-            places, call = calls.chunk(place, self)
-            if self.tasks.ended:  # What a batch gave is not wanted any more.
-                return
-            for place in places:
-                self.make(place, call, calls)
-            self.hands[me] = None
-            del place, places, call
+        place = places = call = None
+        try:
+            while (place := self.tasks.take(bell, calls.meter)) is not None:
+                self.hands[me] = place
+                places, call = calls.chunk(place, self)
+                if self.tasks.ended:  # What a batch gave is not wanted any more.
+                    return
+                for place in places:
+                    self.make(place, call, calls)
+                place = places = call = self.hands[me] = None
+        finally:
+            place = places = call = None  # The traceback of an error refers to this frame.
 
     def make(self, place: Place, call: Call, calls: Calls) -> None:
         """Make the calls of a place, as far as the loop has not cut it."""
         policy, todo, done, several = self.lane.policy, place.todo, place.done, len(place.todo) > 1
-        place.meter, self.hands[get_ident()] = calls.meter, place
-        if several and calls.streams and self.executor == "thread" and not self.watched:
-            self.watched = True
-            self.bell.set()
-        while todo and not self.tasks.ended:
-            try:
-                place.item = item = todo.pop()
-            except IndexError:
-                break
-            outcome = tried(call, item)
-            if id(type(outcome)) in SPECIAL:
-                outcome = policy.outcome(outcome, calls.measured, item, place)
-            if type(outcome) is Expansion and calls.streams:
-                self.stream(place, outcome, item)
-            else:
-                done.append(outcome)
-            if several:
-                place.index, place.attempt = place.index + (type(item) is not Failure), 1
-            item = outcome = None
-        place.item = NOTHING
-        self.finish(place)
+        item = outcome = None
+        try:
+            place.meter, self.hands[get_ident()] = calls.meter, place
+            if several and calls.streams and self.executor == "thread" and not self.watched:
+                self.watched = True
+                self.bell.set()
+            while todo and not self.tasks.ended:
+                try:
+                    place.item = item = todo.pop()
+                except IndexError:
+                    break
+                outcome = tried(call, item)
+                if id(type(outcome)) in SPECIAL:
+                    outcome = policy.outcome(outcome, calls.measured, item, place)
+                if type(outcome) is Expansion and calls.streams:
+                    self.stream(place, outcome, item)
+                else:
+                    done.append(outcome)
+                if several:
+                    place.index, place.attempt = place.index + (type(item) is not Failure), 1
+                item = outcome = None
+            place.item = NOTHING
+            self.finish(place)
+        finally:
+            del place, todo, done, item, outcome  # The traceback of an error refers to this frame.
 
     def stream(self, place: Place, expansion: Expansion, item: Any) -> None:
         """Fill a stream with the outputs of an expansion, so that they leave as they come, within its bound."""
