@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from stages_of_children import run_program
+
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a process there cannot send another one a Ctrl-C")
 
 HEAD = """
@@ -316,3 +318,38 @@ for item in manager.run(source()):
     running.interrupt()
     running.end()
     assert running.process.returncode == -signal.SIGINT
+
+
+AT_ANY_ITEM = """
+import itertools, random, signal
+from my_pipeline.pipeline_core import BaseWorker, PipelineManager
+
+class Pass(BaseWorker):
+    def process_item(self, item):
+        return item
+
+states, chance = set(), random.Random(8)
+
+def run():
+    manager = PipelineManager().add_worker(Pass)
+    try:
+        for item in manager.run(itertools.count()):
+            if item == 0:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.02))
+    finally:
+        states.add(manager.report.state)
+
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+for _ in range(300):
+    try:
+        run()
+    except KeyboardInterrupt:
+        pass
+print(states)
+"""
+
+
+def test_r8_ctrl_c_at_any_item_is_raised_when_the_run_has_ended() -> None:
+    """CPython 3.13.0 loses the `finally` of a generator that a signal strikes as it goes on."""
+    done = run_program(["-c", AT_ANY_ITEM])
+    assert done.stdout == "{'stopped'}\n", done.stderr

@@ -334,13 +334,27 @@ class YieldsTogether(RefusesTogether):
         yield super().process_item(item)
 
 
+class YieldsBeforeTogether(RefusesTogether):
+    def process_item(self, item: Thing) -> Iterator[Thing]:  # type: ignore[override]
+        yield item
+        yield super().process_item(item)
+
+
 class AsyncRefusesTogether(RefusesTogether):
+    def setup(self) -> None:
+        self.came: list[int] = []
+
     async def process_item(self, item: Thing) -> Thing:  # type: ignore[override]
-        if item.number < 2:
-            await asyncio.to_thread(self.barrier.wait, 60)
-        else:
-            self.barrier.wait(60)
+        self.came.append(item.number)
+        while len(self.came) < 3:
+            await asyncio.sleep(0.001)
         raise Refused(item)
+
+
+class AsyncYieldsBeforeTogether(AsyncRefusesTogether):
+    async def process_item(self, item: Thing) -> AsyncGenerator[Thing, None]:  # type: ignore[override]
+        yield item
+        yield await AsyncRefusesTogether.process_item(self, item)
 
 
 class PoolRefusesTogether(SubTaskPoolWorker[Thing, Thing, Thing, Thing]):
@@ -360,7 +374,16 @@ class SplitsAndRefusesTogether(PoolRefusesTogether):
 
 @pytest.mark.parametrize("timeout", [None, 1000])
 @pytest.mark.parametrize(
-    "kind", [RefusesTogether, YieldsTogether, AsyncRefusesTogether, PoolRefusesTogether, SplitsAndRefusesTogether]
+    "kind",
+    [
+        RefusesTogether,
+        YieldsTogether,
+        YieldsBeforeTogether,
+        AsyncRefusesTogether,
+        AsyncYieldsBeforeTogether,
+        PoolRefusesTogether,
+        SplitsAndRefusesTogether,
+    ],
 )
 def test_r5_what_a_failure_keeps_is_not_the_others_that_came_with_it(kind: Any, timeout: float | None) -> None:
     """The traceback of the one that is told refers to frames of its thread, and these to what they worked on next."""

@@ -114,34 +114,40 @@ class AsyncCrew(Crew):
         """Make the call of a place, as often as it takes."""
         IN_HAND.set(place)
         place.meter, item = meter, place.todo.pop()
-        if id(type(item)) in PASSING:
-            outcome = self.lane.policy.concluded(item, place)
-        else:
-            outcome = await self._result(item, place)
-        if type(outcome) is Expansion:
-            await self._fill_stream(place, outcome, item)
-        else:
-            place.done.append(outcome)
+        try:
+            if id(type(item)) in PASSING:
+                outcome = self.lane.policy.concluded(item, place)
+            else:
+                outcome = await self._result(item, place)
+            if type(outcome) is Expansion:
+                await self._fill_stream(place, outcome, item)
+            else:
+                place.done.append(outcome)
+        finally:
+            outcome = None  # The traceback of an error refers to this frame.
         self.finish(place)
         self._count_cpu_seconds(meter)
         free.append((meter, meter.waits.begin()))
 
     async def _result(self, item: Any, place: Place) -> Any:
-        policy = self.lane.policy
-        while True:
-            for seconds in policy.pace.pauses():
-                await asyncio.sleep(seconds)
-            given = await self._tried(self._worker.call, item, place)
-            if isinstance(given, AsyncGenerator):
-                first = await self._tried(self._worker.next, given, place)  # It belongs to the attempt.
-                given = first if type(first) is Raised else Expansion(first, given, place.index, place.attempt)
-            if type(given) is not Raised:
-                return policy.concluded(given, place)
-            pause = policy.give_up_or_pause(given.take(), item, place)
-            if isinstance(pause, Failure):
-                return pause
-            await asyncio.sleep(pause)
-            place.attempt, place.retried = place.attempt + 1, place.retried + 1
+        policy, pause = self.lane.policy, None
+        try:
+            while True:
+                for seconds in policy.pace.pauses():
+                    await asyncio.sleep(seconds)
+                given = await self._tried(self._worker.call, item, place)
+                if isinstance(given, AsyncGenerator):
+                    first = await self._tried(self._worker.next, given, place)  # It belongs to the attempt.
+                    given = first if type(first) is Raised else Expansion(first, given, place.index, place.attempt)
+                if type(given) is not Raised:
+                    return policy.concluded(given, place)
+                pause = policy.give_up_or_pause(given.take(), item, place)
+                if isinstance(pause, Failure):
+                    return pause
+                await asyncio.sleep(pause)
+                place.attempt, place.retried = place.attempt + 1, place.retried + 1
+        finally:
+            pause = None  # The traceback of an error refers to this frame.
 
     async def _tried(self, call: Any, argument: Any, place: Place | None = None) -> Any:
         """What the call gives, or Raised; measured, if it is for a place."""

@@ -188,7 +188,7 @@ class Crew(Workers):
                 try:
                     ready = stream.ready()
                 except Closed:
-                    place.done[0] = stream.left
+                    place.done[0], stream.left = stream.left, None
                 else:
                     if ready:
                         number, parts = stream.burst(len(stream))
@@ -259,6 +259,11 @@ class Crew(Workers):
     def forget(self) -> None:
         """Release all items. No thread works on them any more."""
         for place in self.in_hand:
+            if place.expands:
+                for outcome in place.done:
+                    if type(outcome) is Stream:
+                        outcome.left = None
+                        outcome.clear()
             del place.done[:], place.items[:], place.todo[:]  # Frames in the traceback of an error refer to the place.
         for places in self.window, self.told, self.in_hand, self._waiting, self._batch, self._items, self._outcomes:
             places.clear()

@@ -42,10 +42,13 @@ class Run(Supervisor):
         super().start_threads()
 
     def results(self) -> Generator[Any, None, None]:
-        """Yield the results to the consumer, and raise the error that ended the run."""
+        """The results, for the consumer. It raises the error that ended the run."""
+        outputs = self._results()
+        self._lifetime = ref(outputs, self._let_go)
+        return outputs
+
+    def _results(self) -> Generator[Any, None, None]:
         collected, self.consumer = False, current_thread()
-        lifetime = Signal()  # It dies with this frame.
-        self._lifetime = ref(lifetime, self._let_go)
         try:
             with closing(self.outbox.reading.timed(plain_loop(self.source, self.stages))) as outputs:
                 # Failures that have travelled here are judged, in the order of the items.
@@ -101,6 +104,8 @@ class Run(Supervisor):
             deque(self.results(), maxlen=0)
 
     def _let_go(self, lifetime: object) -> None:
-        """Called when the frame of the results is gone, whose `finally` CPython 3.13 may skip when a signal strikes."""
-        if not self.finished.is_set():
+        """Called when the results are gone, whose `finally` CPython 3.13.0 may skip when a signal strikes."""
+        if self.consumer is not None and not self.finished.is_set():
             self.leave()
+            if current_thread() is self.consumer and not sys.is_finalizing():
+                self.wait()
