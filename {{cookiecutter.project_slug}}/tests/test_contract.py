@@ -493,11 +493,14 @@ class Pass(BaseWorker):
     def teardown(self):
         print("teardown", flush=True)
 
+def look(item):
+    if item == 5:
+        print("ready", flush=True)
+
 manager = PipelineManager().add_worker(Pass)
 try:
     for item in manager.run(itertools.count(), serial=sys.argv[1] == "True"):
-        if item == 5:
-            print("ready", flush=True)
+        look(item)  # CPython 3.13 finds no `finally` if Ctrl-C strikes as a loop goes back after an `if`.
 finally:
     print(manager.report.state, manager.report.imbalances())
 """

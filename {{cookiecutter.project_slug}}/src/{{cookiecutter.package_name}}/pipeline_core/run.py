@@ -7,12 +7,10 @@ from contextlib import closing, suppress
 from itertools import chain, filterfalse
 from threading import current_thread
 from typing import Any
-from weakref import ref
 
 from .channel import Closed
 from .errors import CONSUMER, PipelineError, Raised
 from .serial import plain_loop
-from .signals import Signal
 from .supervisor import Supervisor
 
 
@@ -42,26 +40,13 @@ class Run(Supervisor):
         super().start_threads()
 
     def results(self) -> Generator[Any, None, None]:
-        """The results, for the consumer. It raises the error that ended the run."""
-        outputs = self._results()
-        self._lifetime = ref(outputs, self._let_go)
-        return outputs
-
-    def _results(self) -> Generator[Any, None, None]:
+        """Yield the results to the consumer, and raise the error that ended the run."""
         collected, self.consumer = False, current_thread()
         try:
             with closing(self.outbox.reading.timed(plain_loop(self.source, self.stages))) as outputs:
-                # Failures that have travelled here are judged, in the order of the items.
-                arrives = self.dead_letters.arrives
-                items: Iterator[Any] = chain.from_iterable(self.outbox.bursts(arrives))
-                if self.serial:
-                    items = filterfalse(arrives, outputs)
-                self.start()
-                while not self.stopping:
-                    yield next(items)
-                    self.delivered += 1
-        except (Closed, StopIteration):
-            self.completed = not self.stopping
+                # CPython 3.13 finds no `finally` around a loop that a signal strikes as it goes back: so that is elsewhere.
+                yield from self._deliver(outputs)
+                self.completed = not self.stopping
         except GeneratorExit:
             self.delivered += 1
             # The garbage collector may run in a thread, or under a lock, that this would wait for.
@@ -82,9 +67,21 @@ class Run(Supervisor):
                     self.wait()
         ended_by = Raised(self.error)
         # The traceback of the error will refer to this frame, and all of these to the error.
-        del self, items, outputs, arrives
+        del self, outputs
         if ended_by.error is not None:
             raise ended_by.take()
+
+    def _deliver(self, outputs: Generator[Any, None, None]) -> Generator[Any, None, None]:
+        # Failures that have travelled here are judged, in the order of the items.
+        arrives = self.dead_letters.arrives
+        items: Iterator[Any] = chain.from_iterable(self.outbox.bursts(arrives))
+        if self.serial:
+            items = filterfalse(arrives, outputs)
+        self.start()
+        with suppress(Closed, StopIteration):
+            while not self.stopping:
+                yield next(items)
+                self.delivered += 1
 
     def reject(self, result: object, error: Exception) -> None:
         """The consumer failed on the result that it has. Raises the PipelineError that ends the run."""
@@ -102,10 +99,3 @@ class Run(Supervisor):
     def _drop_results(self) -> None:
         with suppress(BaseException):  # wait_for_completion raises it.
             deque(self.results(), maxlen=0)
-
-    def _let_go(self, lifetime: object) -> None:
-        """Called when the results are gone, whose `finally` CPython 3.13.0 may skip when a signal strikes."""
-        if self.consumer is not None and not self.finished.is_set():
-            self.leave()
-            if current_thread() is self.consumer and not sys.is_finalizing():
-                self.wait()
